@@ -1,0 +1,112 @@
+#pragma once
+/* manifest.json of a bundle, parsed and checked (api/manifest.schema.json). Its raw bytes are what is signed; their
+ * SHA-256 is the bundle's id. Immutable once parsed: any thread may read. */
+
+#include "common/base/crypt.h"
+#include "common/base/err.h"
+#include "common/base/json.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define MANIFEST_NAME "manifest.json"
+
+enum {
+    MANIFEST_BYTES_MAX = 64 * 1024,
+    MANIFEST_FILES_MAX = 1000,
+    MANIFEST_PATH_MAX = 255,    /* bytes of a path, without the NUL */
+    MANIFEST_SLOT_MAX = 63,     /* bytes of a slot's name */
+    MANIFEST_VERSION_MAX = 64,  /* bytes of a version */
+    MANIFEST_INPUTS_MAX = 32,   /* tensors in or out */
+    MANIFEST_RANK_MAX = 8,      /* dimensions of a tensor */
+    MANIFEST_HARDWARE_MAX = 64, /* hardware ids */
+};
+#define MANIFEST_SIZE_MAX ((int64_t)1 << 40) /* bytes of one file, and of all files together */
+
+enum manifest_kind { MANIFEST_MODEL, MANIFEST_APP, MANIFEST_AGENT };
+
+/* How the bytes of a payload entry become a file. Others (zstd, delta) are refused as unsupported. */
+enum manifest_encoding { MANIFEST_RAW };
+
+struct manifest_file {
+    const char *path; /* relative; segments of [A-Za-z0-9._+@-], never "." or ".." or manifest.json* */
+    int64_t size;
+    const char *sha256; /* 64 lower-case hex digits */
+    mode_t mode;        /* 0444 or 0555 */
+};
+
+/* One entry of the archive, named MANIFEST_PAYLOAD_PREFIX and its own sha256. Files with equal content share one. */
+struct manifest_payload {
+    const char *file; /* sha256 of the file(s) it makes */
+    enum manifest_encoding encoding;
+    int64_t size;       /* of the entry's bytes */
+    const char *sha256; /* of the entry's bytes; a raw one: equal to `file` */
+};
+#define MANIFEST_PAYLOAD_PREFIX "payload/"
+
+struct manifest_tensor {
+    const char *name;
+    const char *type; /* "float32", "int64", … */
+    size_t rank;
+    int64_t shape[MANIFEST_RANK_MAX]; /* -1: any */
+};
+
+struct manifest_model {
+    const char *file; /* the model's path among the files */
+    size_t input_count, output_count;
+    struct manifest_tensor *inputs, *outputs;
+    const json_t *labels; /* array of strings, or NULL */
+};
+
+struct manifest_requires {
+    size_t hardware_count; /* 0: any hardware */
+    const char **hardware; /* ids of which the device's must be one */
+    const char *min_agent; /* version, or NULL */
+};
+
+/* Everything is owned by the manifest and lives as long as it. */
+struct manifest {
+    char id[SHA256_HEX]; /* SHA-256 of raw */
+    char *raw;           /* the signed bytes, NUL-terminated */
+    size_t raw_len;
+    enum manifest_kind kind;
+    const char *slot; /* manifest "name" */
+    const char *version;
+    int64_t release_counter; /* 1 … 2^53 - 1 */
+    size_t file_count, payload_count;
+    struct manifest_file *files;
+    struct manifest_payload *payload; /* in the archive's order; every file has one, every one makes a file */
+    struct manifest_model model;      /* when kind is MANIFEST_MODEL */
+    const json_t *profile;            /* drift reference (common/wire/profile.h), or NULL */
+    struct manifest_requires requires_;
+    json_t *json; /* the whole document */
+};
+
+/* Copies and parses the bytes. ERR_INVALID code `manifest_invalid` with the field in info; ERR_UNSUPPORTED code
+ * `manifest_unsupported` when it needs something this version does not know (schema, encoding, a name in `critical`);
+ * ERR_NO_MEMORY. Other unknown members are ignored. manifest_free() the result. */
+[[nodiscard]] enum err manifest_parse(const void *bytes, size_t len, struct manifest **ret_manifest,
+                                      struct err_info *info);
+
+struct manifest *manifest_free(struct manifest *manifest);
+
+/* The file with this path, or NULL. */
+const struct manifest_file *manifest_file_find(const struct manifest *manifest, const char *path);
+
+/* "model", "app", "agent": static. */
+const char *manifest_kind_name(enum manifest_kind kind);
+
+/* Sum of the files' sizes: bytes on the device. */
+int64_t manifest_files_size(const struct manifest *manifest);
+
+/* A slot's name is [a-z0-9][a-z0-9-]{0,62}; a version is a semantic version (semver.org 2.0.0) of at most 64 bytes. */
+bool manifest_slot_ok(const char *slot);
+bool manifest_version_ok(const char *version);
+
+static inline void cleanup_manifest_p(struct manifest **manifest)
+{
+    (void)manifest_free(*manifest);
+}
+#define cleanup_manifest [[gnu::cleanup(cleanup_manifest_p)]]
