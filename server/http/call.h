@@ -5,26 +5,13 @@
 
 #include "common/base/err.h"
 #include "common/base/json.h"
+#include "server/core/access.h"
 #include "server/db/db.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 
 struct server; /* what all routes share: settings, certificate authority, object cache (server/server.h) */
-
-/* What an actor may do. A role has a set of them (server/core/access.h). */
-enum permission {
-    PERMIT_ANYONE,        /* no credentials needed */
-    PERMIT_READ,          /* viewer and above */
-    PERMIT_DEVICE_HOLD,   /* operator */
-    PERMIT_ALERT_ACK,     /* operator */
-    PERMIT_ROLLOUT_PAUSE, /* operator: the brake */
-    PERMIT_ROLLOUT_WRITE, /* releaser */
-    PERMIT_BUNDLE_WRITE,  /* releaser */
-    PERMIT_ACCESS_ADMIN,  /* admin: tokens, enrolment, audit */
-    PERMIT_DEVICE_SELF,   /* device port: a valid, known, unrevoked client certificate */
-    PERMIT_COUNT_
-};
 
 struct call {
     struct server *server;
@@ -63,7 +50,9 @@ const char *call_header(const struct call *c, const char *name);
 /* Bytes of a file by sendfile; takes fd; serves one Range; etag without quotes. */
 [[nodiscard]] enum err call_answer_file(struct call *c, int fd, int64_t size, const char *content_type,
                                         const char *etag);
-/* An extra header of the answer, copied (Set-Cookie, Location). */
+/* The stream of changes (openapi's streamChanges). */
+[[nodiscard]] enum err call_answer_stream(struct call *c);
+/* An extra header of the answer, also of an error's, copied (Set-Cookie, Location, Retry-After). */
 [[nodiscard]] enum err call_answer_header(struct call *c, const char *name, const char *value);
 
 /* A route: path segments are literals or {name}. Every resource file in http/routes/ exports one table. */
