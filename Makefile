@@ -1,9 +1,10 @@
-# Muster. `make help` lists the targets.
+# Muster. `make help` lists the targets; V=1 shows the commands.
+
+.DEFAULT_GOAL := all
 
 BUILD ?= build
 CC ?= gcc
 PREFIX ?= /usr
-PKG := libmicrohttpd gnutls libmosquitto jansson libpq libssl libcrypto libarchive libargon2 sqlite3 libcurl inih
 
 CPPFLAGS_ALL = -D_GNU_SOURCE -D_FORTIFY_SOURCE=3 -I. $(shell pkg-config --cflags libmicrohttpd libpq jansson) $(CPPFLAGS)
 WARNINGS = -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wundef -Wvla -Werror
@@ -14,7 +15,7 @@ ifneq ($(SANITIZE),)
 CPPFLAGS_ALL := $(filter-out -D_FORTIFY_SOURCE=3,$(CPPFLAGS_ALL))
 endif
 
-sources = $(sort $(foreach dir,$(1),$(wildcard $(dir)/*.c $(dir)/*/*.c)))
+sources = $(sort $(foreach dir,$(1),$(wildcard $(dir)/*.c $(dir)/*/*.c $(dir)/*/*/*.c)))
 objects = $(patsubst %.c,$(BUILD)/%.o,$(1))
 
 COMMON_SRC := $(call sources,common)
@@ -24,6 +25,7 @@ INFER_SRC  := $(filter-out agent/infer/main.c,$(call sources,agent/infer))
 FETCH_SRC  := $(filter-out agent/fetch/main.c,$(call sources,agent/fetch))
 CLI_SRC    := $(filter-out cli/main.c,$(call sources,cli))
 ALL_C      := $(COMMON_SRC) $(call sources,server) $(call sources,agent) $(call sources,cli)
+ALL_H      := $(wildcard common/*/*.h server/*.h server/*/*.h server/*/*/*.h agent/*/*.h cli/*.h cli/*/*.h)
 
 PROGRAMS := musterd muster-agent muster-infer muster-fetch musterctl
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/test_*.c))
@@ -31,16 +33,27 @@ UNIT_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/te
 LIBS_COMMON = -larchive -linih -ljansson -lcrypto -lm
 LIBS_SERVER = -lmicrohttpd -lgnutls -lmosquitto -lpq -largon2 -lssl
 LIBS_AGENT  = -lmosquitto -lsqlite3
-LIBS_CLI    = -lcurl
+LIBS_CURL   = -lcurl
 
-.PHONY: all programs help
+ifndef V
+Q := @
+say = @echo "  $(1)"
+endif
+
+.PHONY: all programs web unit deps test unit-run integration lint format asan tsan install clean help \
+        demo demo-check demo-clean demo-password screenshots
 all: programs web
 
 programs: $(addprefix $(BUILD)/,$(PROGRAMS))
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -c $< -o $@
+	$(call say,CC  $<)
+	$(Q)$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -c $< -o $@
+
+# ONNX Runtime is loaded at run time; only its C header is needed to build muster-infer.
+ORT_HOME ?= $(shell packaging/onnxruntime.sh --where)
+$(BUILD)/agent/infer/%.o: CPPFLAGS += -isystem $(ORT_HOME)/include
 
 # Static libraries, so that a program and a unit test link only what they use.
 $(BUILD)/libcommon.a: $(call objects,$(COMMON_SRC))
@@ -51,27 +64,115 @@ $(BUILD)/libfetch.a: $(call objects,$(FETCH_SRC))
 $(BUILD)/libcli.a: $(call objects,$(CLI_SRC))
 $(BUILD)/lib%.a:
 	@rm -f $@
-	ar rcs $@ $^
+	$(Q)ar rcs $@ $^
 
 $(BUILD)/musterd: $(BUILD)/server/main.o $(BUILD)/libserver.a $(BUILD)/libcommon.a
-	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS_SERVER) $(LIBS_COMMON)
+$(BUILD)/musterd: LIBS = $(LIBS_SERVER)
 $(BUILD)/muster-agent: $(BUILD)/agent/main.o $(BUILD)/libagent.a $(BUILD)/libcommon.a
-	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS_AGENT) $(LIBS_COMMON)
+$(BUILD)/muster-agent: LIBS = $(LIBS_AGENT)
 $(BUILD)/muster-infer: $(BUILD)/agent/infer/main.o $(BUILD)/libinfer.a $(BUILD)/libcommon.a
-	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS_COMMON) -ldl
+$(BUILD)/muster-infer: LIBS = -ldl
 $(BUILD)/muster-fetch: $(BUILD)/agent/fetch/main.o $(BUILD)/libfetch.a $(BUILD)/libcommon.a
-	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS_CLI) $(LIBS_COMMON)
+$(BUILD)/muster-fetch: LIBS = $(LIBS_CURL)
 $(BUILD)/musterctl: $(BUILD)/cli/main.o $(BUILD)/libcli.a $(BUILD)/libcommon.a
-	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS_CLI) $(LIBS_COMMON)
+$(BUILD)/musterctl: LIBS = $(LIBS_CURL)
+$(addprefix $(BUILD)/,$(PROGRAMS)):
+	$(call say,LD  $@)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS) $(LIBS_COMMON)
 
-# Unit tests link everything; the linker takes what each one uses.
-ALL_LIBS := server agent infer fetch cli common
-$(BUILD)/unit/%: tests/unit/%.c $(foreach lib,$(ALL_LIBS),$(BUILD)/lib$(lib).a)
+# Unit tests are offered every library; the linker takes what each one uses.
+ALL_LIBS := $(foreach lib,server agent infer fetch cli common,$(BUILD)/lib$(lib).a)
+$(BUILD)/unit/%: tests/unit/%.c $(ALL_LIBS)
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $< -Wl,--start-group $(foreach lib,$(ALL_LIBS),$(BUILD)/lib$(lib).a) \
-	    -Wl,--end-group $(LIBS_SERVER) $(LIBS_AGENT) $(LIBS_CLI) $(LIBS_COMMON) -lcmocka -ldl
+	$(call say,LD  $@)
+	$(Q)$(CC) $(CPPFLAGS_ALL) -isystem $(ORT_HOME)/include $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $< -Wl,--start-group $(ALL_LIBS) -Wl,--end-group \
+	    $(LIBS_SERVER) $(LIBS_AGENT) $(LIBS_CURL) $(LIBS_COMMON) -lcmocka -ldl
 
 unit: $(UNIT_TESTS)
-.PHONY: unit
+
+# Drops MQTT messages, for the tests of reconciliation.
+$(BUILD)/drop_plugin.so: tests/faults/drop_plugin.c
+	@mkdir -p $(@D)
+	$(Q)$(CC) -shared -fPIC -O2 -Wall -Wextra -Werror -o $@ $<
+
+# The console. Node.js comes from the distribution, or from packaging/node.sh where that is too old.
+NODE_PATH_ENV = PATH="$$(packaging/node.sh):$$PATH"
+WEB_SRC := $(shell find web -path web/node_modules -prune -o -path web/dist -prune -o -type f -print)
+web: web/dist/index.html
+web/node_modules/.package-lock.json: web/package-lock.json
+	$(call say,NPM web)
+	$(Q)$(NODE_PATH_ENV) npm --prefix web ci --no-audit --no-fund --loglevel=error
+	@touch $@
+web/dist/index.html: web/node_modules/.package-lock.json $(WEB_SRC) api/openapi.yaml
+	$(call say,WEB $(@D))
+	$(Q)$(NODE_PATH_ENV) npm --prefix web run --silent build
+	@touch $@
+
+# ---------------------------------------------------------------- people
+
+deps: ## install what building and the demo need (Debian packages, ONNX Runtime)
+	@packaging/deps.sh build run web
+	@packaging/onnxruntime.sh >/dev/null
+
+demo: deps ## a real fleet on loopback, until Ctrl-C
+	@$(MAKE) --no-print-directory programs web
+	@exec /usr/bin/python3 packaging/demo/demo.py
+
+demo-check: deps ## the whole story unattended; fails when a step is not as it should be
+	@$(MAKE) --no-print-directory programs web
+	@exec /usr/bin/python3 packaging/demo/check.py
+
+demo-password: ## a new one-time admin password for the running demo
+	@$(BUILD)/musterd --config var/demo/musterd/musterd.conf user reset-password admin
+
+demo-clean: ## remove everything the demo keeps
+	@packaging/demo/clean.sh
+
+test: ## install what tests need, build, run all tests; the last line says how many passed and failed
+	@packaging/deps.sh build run web test
+	@packaging/onnxruntime.sh >/dev/null
+	@$(MAKE) --no-print-directory programs web unit $(BUILD)/drop_plugin.so
+	@exec /usr/bin/python3 tests/run.py --build $(BUILD)
+
+screenshots: ## docs/img/*.png, taken from a real server
+	@packaging/deps.sh build run web test
+	@$(MAKE) --no-print-directory programs web
+	@exec /usr/bin/python3 packaging/demo/screenshots.py
+
+lint: ## clang-format, clang-tidy, cppcheck, shellcheck, console checks
+	@packaging/deps.sh build web lint
+	@packaging/lint.sh $(ALL_C)
+
+format: ## clang-format everything in place
+	clang-format -i $(ALL_C) $(ALL_H) $(wildcard tests/unit/*.c tests/faults/*.c)
+
+asan: ## unit and integration tests under AddressSanitizer and UndefinedBehaviorSanitizer
+	@packaging/deps.sh build run web test
+	@$(MAKE) --no-print-directory BUILD=build-asan SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=all" programs unit build-asan/drop_plugin.so web
+	@exec /usr/bin/python3 tests/run.py --build build-asan --skip-console
+
+tsan: ## unit and integration tests of musterd under ThreadSanitizer
+	@packaging/deps.sh build run web test
+	@$(MAKE) --no-print-directory BUILD=build-tsan SANITIZE="-fsanitize=thread" programs unit build-tsan/drop_plugin.so web
+	@exec /usr/bin/python3 tests/run.py --build build-tsan --skip-console
+
+install: programs web ## into $(DESTDIR)$(PREFIX) and $(DESTDIR)/etc/muster
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/libexec/muster $(DESTDIR)$(PREFIX)/lib/systemd/system
+	install -d $(DESTDIR)$(PREFIX)/share/muster/migrations $(DESTDIR)$(PREFIX)/share/muster/mosquitto $(DESTDIR)/etc/muster/keys
+	install -m 755 $(BUILD)/musterctl $(DESTDIR)$(PREFIX)/bin
+	install -m 755 $(BUILD)/musterd $(BUILD)/muster-agent $(DESTDIR)$(PREFIX)/sbin
+	install -m 755 $(BUILD)/muster-fetch $(BUILD)/muster-infer $(DESTDIR)$(PREFIX)/libexec/muster
+	install -m 644 migrations/*.sql $(DESTDIR)$(PREFIX)/share/muster/migrations
+	install -m 644 packaging/mosquitto/mosquitto.conf.in packaging/mosquitto/acl $(DESTDIR)$(PREFIX)/share/muster/mosquitto
+	install -m 644 packaging/systemd/*.service $(DESTDIR)$(PREFIX)/lib/systemd/system
+	for f in packaging/etc/*.conf; do test -e $(DESTDIR)/etc/muster/$$(basename $$f) || install -m 640 $$f $(DESTDIR)/etc/muster; done
+	rm -rf $(DESTDIR)$(PREFIX)/share/muster/web && cp -r web/dist $(DESTDIR)$(PREFIX)/share/muster/web
+	for s in 1 8; do install -d $(DESTDIR)$(PREFIX)/share/man/man$$s && install -m 644 docs/man/*.$$s $(DESTDIR)$(PREFIX)/share/man/man$$s; done
+
+clean: ## remove what was built
+	rm -rf build build-asan build-tsan web/dist web/node_modules
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 18
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

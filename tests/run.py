@@ -1,0 +1,68 @@
+#!/usr/bin/python3
+"""Runs every test and ends with `N passed, N failed`. Exit status 1 when one failed, or when nothing ran."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def unit(build: Path) -> tuple[int, int]:
+    """cmocka programs; each prints its own counts, and one that ends badly without them counts as one failure."""
+    passed = failed = 0
+    for program in sorted((build / "unit").glob("test_*")):
+        if program.suffix:
+            continue
+        try:
+            done = subprocess.run([program], cwd=ROOT, capture_output=True, text=True, errors="replace", timeout=300, check=False)
+            output, status = done.stdout + done.stderr, done.returncode
+        except subprocess.TimeoutExpired as late:
+            output, status = f"timed out after {late.timeout:g} s", 124
+        good = sum(int(n) for n in re.findall(r"\[  PASSED  \] (\d+) test", output))
+        bad = sum(int(n) for n in re.findall(r"\[  FAILED  \] (\d+) test", output))
+        if status != 0 and bad == 0:
+            bad = 1
+        passed, failed = passed + good, failed + bad
+        if bad:
+            print(output)
+        print(f"unit {program.name}: {good} ok{f', {bad} FAILED' if bad else ''}", flush=True)
+    return passed, failed
+
+
+def pytest(build: Path, words: list[str]) -> tuple[int, int]:
+    report = build / "pytest.xml"
+    report.unlink(missing_ok=True)
+    subprocess.run(["/usr/bin/python3", "-m", "pytest", "-p", "no:cacheprovider", "--junitxml", str(report), *words,
+                    str(ROOT / "tests/integration")], cwd=ROOT, env={**os.environ, "MUSTER_BUILD": str(build)}, check=False)
+    if not report.exists():
+        return 0, 1
+    suite = next(ElementTree.parse(report).getroot().iter("testsuite"))
+    failed = int(suite.get("failures", 0)) + int(suite.get("errors", 0))
+    return int(suite.get("tests", 0)) - failed - int(suite.get("skipped", 0)), failed
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--build", default="build")
+    parser.add_argument("--skip-console", action="store_true", help="leave the browser test out")
+    arguments = parser.parse_args()
+    build = (ROOT / arguments.build).resolve()
+    begin = time.monotonic()
+    words = ["-q", "--durations=5"] + (["--deselect", "tests/integration/test_console.py"] if arguments.skip_console else [])
+    results = [unit(build), pytest(build, words)]
+    passed, failed = (sum(r[i] for r in results) for i in (0, 1))
+    print(f"all tests ran in {time.monotonic() - begin:.0f} s")
+    print(f"{passed} passed, {failed} failed")
+    return 0 if failed == 0 and passed > 0 else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
