@@ -1,0 +1,24 @@
+#pragma once
+/* Holds: a device that is held stages updates and then waits. A hold is part of the desired document, so each change
+ * raises its generation. */
+
+#include "server/db/db.h"
+
+#include <stdbool.h>
+
+struct hold_request {
+    const char *device_id;
+    const char *reason;
+    const char *owner;     /* "user:admin" */
+    int64_t expires_in_s;  /* 0: never */
+    const char *on_expiry; /* "apply" or "cancel" */
+};
+
+/* Inside the caller's transaction. ret_json: openapi's Hold; free() it. ERR_CONFLICT with code `already_held`, naming
+ * who holds it. */
+[[nodiscard]] enum err hold_add(struct db *db, const struct hold_request *request, char **ret_json,
+                                struct err_info *info);
+
+/* Inside the caller's transaction: ends every open hold of the device. ret_released: how many there were. */
+[[nodiscard]] enum err hold_release(struct db *db, const char *device_id, const char *released_by,
+                                    int64_t *ret_released, struct err_info *info);
