@@ -19,6 +19,9 @@ void csr_free(struct csr *csr);
 /* SHA-256 of the SubjectPublicKeyInfo, lower-case hex. Borrowed. */
 const char *csr_public_key(const struct csr *csr);
 
+/* The key itself, as OpenSSL's EVP_PKEY: for signing. Borrowed. */
+struct evp_pkey_st *csr_key(const struct csr *csr);
+
 static inline void cleanup_csr_p(struct csr **csr)
 {
     csr_free(*csr);
