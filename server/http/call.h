@@ -30,12 +30,22 @@ struct call {
 /* Value of `{name}` in the route's path, percent-decoded, never with NUL or '/'; "" when the route has no such name. */
 const char *call_path(const struct call *c, const char *name);
 
+/* The same as a 64-bit id; ERR_INVALID with the field in c->info. */
+[[nodiscard]] enum err call_path_id(struct call *c, const char *name, int64_t *ret_id);
+
 /* Query parameter, decoded; NULL when absent. */
 const char *call_query(const struct call *c, const char *name);
 
 /* The same as a number; absent gives fallback; ERR_INVALID with the field and the range in c->info. */
 [[nodiscard]] enum err call_query_i64(struct call *c, const char *name, int64_t min, int64_t max, int64_t fallback,
                                       int64_t *ret_value);
+
+/* openapi's `limit` and `before` (0: from the newest). */
+[[nodiscard]] enum err call_query_page(struct call *c, int64_t *ret_limit, int64_t *ret_before);
+
+/* An audit row of this call, inside the caller's transaction. before and after: borrowed, NULL for nothing. */
+[[nodiscard]] enum err call_audit(const struct call *c, struct db *db, const char *action, const char *target,
+                                  const json_t *before, const json_t *after, struct err_info *info);
 
 /* Request header, NULL when absent. */
 const char *call_header(const struct call *c, const char *name);
