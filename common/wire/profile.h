@@ -73,7 +73,7 @@ void profile_counts_merge(uint64_t into[PROFILE_COUNTERS], const uint64_t from[P
                                                 struct err_info *info);
 
 struct drift_score {
-    uint64_t samples; /* observed; when it is 0 the rest means nothing */
+    uint64_t samples; /* observed; 0 also without a reference; then the rest means nothing */
     double psi;       /* population stability index, >= 0 */
     double threshold; /* psi at or over it is drift: a false alarm in about 1 % of windows, whatever their size */
     bool drifted;
