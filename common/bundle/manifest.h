@@ -37,14 +37,13 @@ struct manifest_file {
     mode_t mode;        /* 0444 or 0555 */
 };
 
-/* One entry of the archive, named MANIFEST_PAYLOAD_PREFIX and its own sha256. Files with equal content share one. */
+/* One entry of the archive, named "payload/" and its own sha256. Files with equal content share one. */
 struct manifest_payload {
     const char *file; /* sha256 of the file(s) it makes */
     enum manifest_encoding encoding;
     int64_t size;       /* of the entry's bytes */
     const char *sha256; /* of the entry's bytes; a raw one: equal to `file` */
 };
-#define MANIFEST_PAYLOAD_PREFIX "payload/"
 
 struct manifest_tensor {
     const char *name;
@@ -94,6 +93,14 @@ struct manifest *manifest_free(struct manifest *manifest);
 
 /* The file with this path, or NULL. */
 const struct manifest_file *manifest_file_find(const struct manifest *manifest, const char *path);
+
+/* The first file that a payload entry makes; there is always one. */
+const struct manifest_file *manifest_payload_file(const struct manifest *manifest,
+                                                  const struct manifest_payload *entry);
+
+/* The entry's name in the archive. */
+enum { MANIFEST_PAYLOAD_NAME = 80 };
+void manifest_payload_name(const struct manifest_payload *entry, char ret_name[MANIFEST_PAYLOAD_NAME]);
 
 /* "model", "app", "agent": static. */
 const char *manifest_kind_name(enum manifest_kind kind);

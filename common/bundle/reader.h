@@ -1,0 +1,28 @@
+#pragma once
+/* Streams a bundle once, in its one allowed order, and hands its parts to a sink. Internal to common/bundle. */
+
+#include "common/bundle/bundle.h"
+
+struct bundle_signature {
+    char name[64]; /* of its entry */
+    char id[MINISIG_ID_TEXT];
+    char *text; /* the signature file, owned by the reader */
+    size_t len;
+};
+
+/* What a reading is for. Every function may be NULL; an error ends the reading and is passed on. */
+struct bundle_sink {
+    void *user;
+    /* The manifest and the signatures that count: of trusted keys, or all of them when nothing is trusted. */
+    enum err (*head)(void *user, const struct manifest *manifest, const struct bundle_signature *signatures,
+                     size_t count, struct err_info *info);
+    /* One payload entry: begin, its bytes in pieces, end once size and digest are right. */
+    enum err (*begin)(void *user, const struct manifest_payload *entry, struct err_info *info);
+    enum err (*bytes)(void *user, const void *bytes, size_t len, struct err_info *info);
+    enum err (*end)(void *user, const struct manifest_payload *entry, struct err_info *info);
+};
+
+/* Reads fd to its end. trust NULL: signatures must be well-formed but nothing is verified. ret_keys may be NULL. Errors
+ * as in bundle.h. manifest_free() the manifest. */
+[[nodiscard]] enum err bundle_read(int fd, const struct trust *trust, const struct bundle_sink *sink,
+                                   struct manifest **ret_manifest, struct bundle_keys *ret_keys, struct err_info *info);
