@@ -1,0 +1,69 @@
+"""Migrations: from empty, again, by several servers at once, and a file that was changed after it was applied."""
+
+import shutil
+import subprocess
+
+import pytest
+from conftest import ROOT
+from stack import BUILD, StackError
+
+FILES = sorted(p.name for p in (ROOT / "migrations").glob("*.sql"))
+
+
+@pytest.fixture()
+def fresh(make_lab, request):
+    lab = make_lab("_" + request.node.name.removeprefix("test_")[:20])
+    lab.stack.start_database()
+    return lab, lab.stack.server()
+
+
+def applied(lab) -> list[str]:
+    return lab.sql("SELECT name FROM schema_migration ORDER BY version").splitlines()
+
+
+def test_empty_then_again(fresh):
+    lab, server = fresh
+    server.command("migrate")
+    assert applied(lab) == FILES
+    again = server.command("migrate")
+    assert applied(lab) == FILES and "0" in again or "nothing" in again
+
+
+def test_several_at_once(fresh):
+    lab, server = fresh
+    server.write_conf()
+    children = [subprocess.Popen([str(BUILD / "musterd"), "--config", str(server.conf), "migrate"], stdout=subprocess.PIPE,
+                                 stderr=subprocess.STDOUT, text=True) for _ in range(6)]
+    outputs = [c.communicate(timeout=60)[0] for c in children]
+    assert [c.returncode for c in children] == [0] * 6, outputs
+    assert applied(lab) == FILES
+
+
+def test_changed_file_is_named(fresh, tmp_path):
+    lab, server = fresh
+    server.command("migrate")
+    copy = tmp_path / "migrations"
+    shutil.copytree(ROOT / "migrations", copy)
+    (copy / FILES[0]).write_text((copy / FILES[0]).read_text() + "\n-- changed\n")
+    server.settings["migrations_dir"] = copy
+    with pytest.raises(StackError, match=FILES[0]):
+        server.command("migrate")
+
+
+def test_broken_file_changes_nothing(fresh, tmp_path):
+    lab, server = fresh
+    copy = tmp_path / "migrations"
+    shutil.copytree(ROOT / "migrations", copy)
+    (copy / "9999_broken.sql").write_text("CREATE TABLE half (a int);\nSELECT no_such_function();\n")
+    server.settings["migrations_dir"] = copy
+    with pytest.raises(StackError, match="9999_broken.sql"):
+        server.command("migrate")
+    assert applied(lab) == FILES
+    assert lab.sql("SELECT count(*) FROM pg_tables WHERE tablename = 'half'") == "0"
+
+
+def test_database_away_is_said(make_lab):
+    lab = make_lab("_away")
+    server = lab.stack.server(settings={"database_url": "postgresql:///nowhere?host=/nonexistent"})
+    with pytest.raises(StackError, match="database"):
+        server.command("migrate")
