@@ -147,11 +147,12 @@ CREATE TABLE rollout (
                                                'aborted', 'rolling_back', 'rolled_back')),
     state_since timestamptz NOT NULL DEFAULT now(),
     reason      text NOT NULL DEFAULT '',           -- why it is in this state, for people
+    superseded_by bigint REFERENCES rollout,        -- a newer one of the same slot
     created_by  text NOT NULL,
     created_at  timestamptz NOT NULL DEFAULT now(),
     finished_at timestamptz
 );
-CREATE INDEX rollout_open ON rollout (id) WHERE state IN ('scheduled', 'running', 'rolling_back');
+CREATE INDEX rollout_open ON rollout (slot, id) WHERE state IN ('running', 'paused', 'rolling_back');
 
 CREATE TABLE wave (
     rollout_id   bigint NOT NULL REFERENCES rollout ON DELETE CASCADE,
@@ -161,6 +162,7 @@ CREATE TABLE wave (
     state_since  timestamptz NOT NULL DEFAULT now(),
     soak_s       integer NOT NULL CHECK (soak_s >= 0),
     max_failures integer NOT NULL CHECK (max_failures >= 0),
+    accepted     integer NOT NULL DEFAULT 0,        -- failures that a person has seen and gone on from
     PRIMARY KEY (rollout_id, n)
 );
 
@@ -177,7 +179,8 @@ CREATE TABLE assignment (
     code            text,                           -- why, for programs
     detail          text,                           -- why, for people
     device_left     text CHECK (device_left IN ('no_change', 'rolled_back', 'unable_to_roll_back')),
-    previous_bundle text REFERENCES bundle,         -- what the slot was meant to run before: where a rollback goes
+    previous_bundle text REFERENCES bundle,         -- what the slot ran before: where a rollback goes
+    generation      bigint,                         -- of the desired document that last changed for this assignment
     PRIMARY KEY (rollout_id, device_id),
     FOREIGN KEY (rollout_id, wave) REFERENCES wave
 );
@@ -194,8 +197,10 @@ INSERT INTO leader (name) VALUES ('orchestrator'), ('alerts');
 
 CREATE TABLE desired (
     device_id  text PRIMARY KEY REFERENCES device,
-    generation bigint NOT NULL DEFAULT 1
+    generation bigint NOT NULL DEFAULT 1,
+    hinted     bigint NOT NULL DEFAULT 0            -- the newest generation that was published as a hint
 );
+CREATE INDEX desired_unhinted ON desired (device_id) WHERE hinted < generation;
 
 CREATE TABLE desired_slot (
     device_id   text NOT NULL REFERENCES device,
