@@ -207,6 +207,22 @@ enum err db_query(struct db *db, const char *sql, const struct db_arg *args, siz
     return ERR_OK;
 }
 
+enum err db_query_text(struct db *db, const char *sql, const struct db_arg *args, size_t count, char **ret_text,
+                       struct err_info *info)
+{
+    cleanup_rows struct rows *rows = NULL;
+    enum err e = db_query(db, sql, args, count, &rows, info);
+    if (e != ERR_OK)
+        return e;
+    if (rows_count(rows) == 0 || rows_null(rows, 0, 0))
+        return err_set(info, ERR_NOT_FOUND, "there is no such thing");
+    char *text = strdup(rows_text(rows, 0, 0));
+    if (text == NULL)
+        return ERR_NO_MEMORY;
+    *ret_text = text;
+    return ERR_OK;
+}
+
 enum err db_exec(struct db *db, const char *sql, const struct db_arg *args, size_t count, int64_t *ret_changed,
                  struct err_info *info)
 {

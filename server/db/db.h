@@ -72,6 +72,11 @@ static inline struct db_arg db_null(void)
 [[nodiscard]] enum err db_query(struct db *db, const char *sql, const struct db_arg *args, size_t count,
                                 struct rows **ret_rows, struct err_info *info);
 
+/* The same; gives the first column of the first row, copied (free() it): JSON that PostgreSQL built. ERR_NOT_FOUND when
+ * there is no row or it is NULL. */
+[[nodiscard]] enum err db_query_text(struct db *db, const char *sql, const struct db_arg *args, size_t count,
+                                     char **ret_text, struct err_info *info);
+
 /* The same; gives the number of rows the statement changed. ret_changed may be NULL. */
 [[nodiscard]] enum err db_exec(struct db *db, const char *sql, const struct db_arg *args, size_t count,
                                int64_t *ret_changed, struct err_info *info);
