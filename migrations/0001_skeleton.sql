@@ -328,6 +328,30 @@ CREATE TABLE health_default PARTITION OF health DEFAULT;
 CREATE TABLE infer_window_default PARTITION OF infer_window DEFAULT;
 CREATE TABLE drift_window_default PARTITION OF drift_window DEFAULT;
 
+-- Makes the partition of one UTC day of health, infer_window or drift_window; false when it is there. Several servers may call it at once.
+-- Rows of that day that are in the default partition already move over; it stays locked until they have.
+CREATE FUNCTION partition_make(parent regclass, day date) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+    child    text := format('%s_%s', parent, to_char(day, 'YYYYMMDD'));
+    fallback text := format('%s_default', parent);
+    low      timestamptz := day::timestamp AT TIME ZONE 'UTC';
+    high     timestamptz := (day + 1)::timestamp AT TIME ZONE 'UTC';
+BEGIN
+    IF to_regclass(child) IS NOT NULL THEN
+        RETURN false;
+    END IF;
+    PERFORM pg_advisory_xact_lock(hashtext('partition_make'));
+    IF to_regclass(child) IS NOT NULL THEN
+        RETURN false;
+    END IF;
+    EXECUTE format('CREATE TABLE %I (LIKE %s INCLUDING ALL)', child, parent);
+    EXECUTE format('LOCK TABLE %I IN ACCESS EXCLUSIVE MODE', fallback);
+    EXECUTE format('WITH moved AS (DELETE FROM %I WHERE t >= $1 AND t < $2 RETURNING *) INSERT INTO %I SELECT * FROM moved',
+                   fallback, child) USING low, high;
+    EXECUTE format('ALTER TABLE %s ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)', parent, child, low, high);
+    RETURN true;
+END $$;
+
 -- ---------------------------------------------------------------- events and alerts
 
 CREATE TABLE event (
@@ -370,30 +394,41 @@ CREATE TABLE alert (
 CREATE UNIQUE INDEX alert_open ON alert (rule_id, device_id) WHERE state <> 'resolved';
 CREATE INDEX alert_device ON alert (device_id);
 
--- The one place that says how a device is. Order matters: the first that holds wins.
+-- The one place that says how a device is. `cause` is the first thing that holds, in order of weight; `status` follows from it.
+-- OFFSET 0 keeps the planner from computing `cause` once for each time it is named.
 CREATE VIEW device_state AS
 SELECT d.id AS device_id,
+       CASE WHEN contact.state IN ('gone', 'silent') THEN 'lost' ELSE contact.state END AS liveness,
+       found.cause,
        CASE
-           WHEN l.last_seen IS NULL THEN 'never_seen'
-           WHEN l.gone_at IS NOT NULL AND now() > l.gone_at + interval '10 s' THEN 'lost'
-           WHEN now() > l.last_seen + 3 * make_interval(secs => l.beat_s) THEN 'lost'
-           WHEN now() > l.last_seen + 1.5 * make_interval(secs => l.beat_s) THEN 'late'
-           ELSE 'online'
-       END AS liveness,
-       CASE
-           WHEN l.last_seen IS NULL
-                OR (l.gone_at IS NOT NULL AND now() > l.gone_at + interval '10 s')
-                OR now() > l.last_seen + 3 * make_interval(secs => l.beat_s) THEN 'offline'
-           WHEN EXISTS (SELECT 1 FROM alert a JOIN alert_rule r ON r.id = a.rule_id
-                        WHERE a.device_id = d.id AND a.state = 'firing' AND r.severity = 'critical') THEN 'critical'
-           WHEN EXISTS (SELECT 1 FROM device_slot s WHERE s.device_id = d.id AND s.phase = 'held') THEN 'held'
-           WHEN EXISTS (SELECT 1 FROM device_slot s WHERE s.device_id = d.id
-                        AND s.phase IN ('downloading', 'verifying', 'staged', 'switching', 'probation')) THEN 'updating'
-           WHEN l.throttled
-                OR EXISTS (SELECT 1 FROM device_slot s WHERE s.device_id = d.id AND s.phase = 'failed')
-                OR EXISTS (SELECT 1 FROM alert a WHERE a.device_id = d.id AND a.state = 'firing')
-                OR now() > l.last_seen + 1.5 * make_interval(secs => l.beat_s) THEN 'degraded'
-           ELSE 'healthy'
+           WHEN found.cause IN ('never_seen', 'gone', 'silent') THEN 'offline'
+           WHEN found.cause = 'critical_alert' THEN 'critical'
+           WHEN found.cause IN ('held', 'updating', 'healthy') THEN found.cause
+           ELSE 'degraded'
        END AS status
-FROM device d LEFT JOIN liveness l ON l.device_id = d.id
+FROM device d
+LEFT JOIN liveness l ON l.device_id = d.id
+CROSS JOIN LATERAL (
+    SELECT CASE
+               WHEN l.last_seen IS NULL THEN 'never_seen'
+               WHEN now() > l.gone_at + interval '10 s' THEN 'gone'
+               WHEN now() > l.last_seen + 3 * make_interval(secs => l.beat_s) THEN 'silent'
+               WHEN now() > l.last_seen + 1.5 * make_interval(secs => l.beat_s) THEN 'late'
+               ELSE 'online'
+           END AS state) contact
+CROSS JOIN LATERAL (
+    SELECT CASE
+               WHEN contact.state IN ('never_seen', 'gone', 'silent') THEN contact.state
+               WHEN EXISTS (SELECT 1 FROM alert a JOIN alert_rule r ON r.id = a.rule_id
+                            WHERE a.device_id = d.id AND a.state = 'firing' AND r.severity = 'critical') THEN 'critical_alert'
+               WHEN EXISTS (SELECT 1 FROM device_slot s WHERE s.device_id = d.id AND s.phase = 'held') THEN 'held'
+               WHEN EXISTS (SELECT 1 FROM device_slot s WHERE s.device_id = d.id
+                            AND s.phase IN ('downloading', 'verifying', 'staged', 'switching', 'probation')) THEN 'updating'
+               WHEN l.throttled THEN 'throttled'
+               WHEN EXISTS (SELECT 1 FROM device_slot s WHERE s.device_id = d.id AND s.phase = 'failed') THEN 'update_failed'
+               WHEN EXISTS (SELECT 1 FROM alert a WHERE a.device_id = d.id AND a.state = 'firing') THEN 'alert'
+               WHEN contact.state = 'late' THEN 'late'
+               ELSE 'healthy'
+           END AS cause
+    OFFSET 0) found
 WHERE d.retired_at IS NULL;
