@@ -3,6 +3,7 @@
 
 #include "common/base/err.h"
 #include "server/db/db.h"
+#include "server/store/bundle.h"
 
 #include <stdbool.h>
 
@@ -20,5 +21,5 @@ struct intake_request {
  * ret_id: the bundle's id. ret_created: false when the same bundle was here already.
  * ERR_UNTRUSTED `signature_untrusted`, ERR_CORRUPT `payload_mismatch`, ERR_INVALID `manifest_invalid`,
  * ERR_CONFLICT `version_taken` (another bundle has this slot and version). */
-[[nodiscard]] enum err intake_bundle(struct db *db, const struct intake_request *request, char ret_id[65],
+[[nodiscard]] enum err intake_bundle(struct db *db, const struct intake_request *request, char ret_id[BUNDLE_ID_SIZE],
                                      bool *ret_created, struct err_info *info);

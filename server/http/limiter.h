@@ -15,5 +15,5 @@ struct limiter;
 [[nodiscard]] enum err limiter_new(int64_t per_minute, size_t keys_max, struct limiter **ret_limiter);
 void limiter_free(struct limiter *limiter);
 
-/* Counts an attempt. ERR_RATE code `rate_limited`, with the seconds to wait in info->next. now_ms: monotonic. */
+/* Counts an attempt. ERR_RATE code `rate_limited`, with the seconds to wait in info. now_ms: monotonic. */
 [[nodiscard]] enum err limiter_take(struct limiter *limiter, const char *key, int64_t now_ms, struct err_info *info);

@@ -5,26 +5,30 @@
 
 #include <stdbool.h>
 
-struct manifest; /* common/bundle/manifest.h */
+struct manifest;    /* common/bundle/manifest.h */
+struct bundle_keys; /* common/bundle/bundle.h */
+
+enum { BUNDLE_ID_SIZE = 65 };
+
+/* Inside the caller's transaction: whether the bundle of this manifest is stored already. Until the transaction ends
+ * nobody else gets an answer for the same slot, so that what was found stays true.
+ * ERR_CONFLICT code `version_taken`: another bundle has its slot and version. */
+[[nodiscard]] enum err bundle_present(struct db *db, const struct manifest *manifest, bool *ret_present,
+                                      struct err_info *info);
 
 struct bundle_row {
     const struct manifest *manifest;
-    const char *object_sha256; /* of the whole bundle file; the object is stored first */
-    const char (*key_ids)[17]; /* trusted keys whose signature was verified */
-    size_t key_count;
+    const char *object_sha256;      /* of the whole bundle file; that object is stored first */
+    const struct bundle_keys *keys; /* trusted keys whose signature was verified */
     const char *uploaded_by;
 };
 
-/* Inside the caller's transaction. ret_created: false when the bundle is there already (by id).
- * ERR_CONFLICT code `version_taken`: another bundle has this slot and version. */
-[[nodiscard]] enum err bundle_add(struct db *db, const struct bundle_row *row, bool *ret_created,
-                                  struct err_info *info);
+/* In the same transaction, when it is not there. */
+[[nodiscard]] enum err bundle_add(struct db *db, const struct bundle_row *row, struct err_info *info);
 
-/* The bundle is there. */
-[[nodiscard]] enum err bundle_exists(struct db *db, const char *id, bool *ret_exists, struct err_info *info);
-
-/* Finds one by what people type: its id (64 hex digits) or `slot@version`. ret_id has room for 65. ERR_NOT_FOUND. */
-[[nodiscard]] enum err bundle_find(struct db *db, const char *reference, char ret_id[65], struct err_info *info);
+/* Finds one by what people type: its id (64 hex digits) or `slot@version`. ERR_NOT_FOUND. */
+[[nodiscard]] enum err bundle_find(struct db *db, const char *reference, char ret_id[BUNDLE_ID_SIZE],
+                                   struct err_info *info);
 
 /* JSON of openapi's Bundle; reference as in bundle_find. ERR_NOT_FOUND. free() it. */
 [[nodiscard]] enum err bundle_get(struct db *db, const char *reference, char **ret_json, struct err_info *info);
