@@ -86,6 +86,8 @@ static enum err value_set(struct conf *conf, size_t index, const char *text, con
 static int file_entry(void *user, const char *section, const char *name, const char *value)
 {
     struct file_reader *reader = user;
+    if (reader->error != ERR_OK)
+        return 0; /* inih goes on after an error; the first one is told */
     size_t index = option_index(reader->conf->program, name);
     if (*section != '\0') {
         reader->error =

@@ -32,6 +32,7 @@ struct err_info {
     char next[ERR_TEXT_MAX];   /* for people: what to do; may be empty */
     char field[ERR_FIELD_MAX]; /* which input field; may be empty */
     int offset;                /* byte offset inside that field, -1 when unknown */
+    int retry_after_s;         /* when to try again; 0 when unknown */
 };
 
 /* Writes text (and, by the other two, code or field) into info, and returns e, so that it can end a function. info may

@@ -99,6 +99,14 @@ bool text_starts(const char *s, const char *prefix)
     return strncmp(s, prefix, strlen(prefix)) == 0;
 }
 
+int text_index(const char *s, const char *const *names, int count)
+{
+    for (int i = 0; i < count; i++)
+        if (text_eq(s, names[i]))
+            return i;
+    return -1;
+}
+
 bool text_copy(char *out, size_t size, const char *s)
 {
     int n = snprintf(out, size, "%s", s);

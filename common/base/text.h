@@ -30,6 +30,9 @@ bool text_eq(const char *a, const char *b);
 
 bool text_starts(const char *s, const char *prefix);
 
+/* Which of count names s is, or -1. */
+int text_index(const char *s, const char *const *names, int count);
+
 /* Copies s (cut if it does not fit) with a NUL; true when nothing was cut. */
 bool text_copy(char *out, size_t size, const char *s);
 

@@ -1,0 +1,9 @@
+#pragma once
+/* What cmocka needs before it, and nothing else. */
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
