@@ -1,6 +1,7 @@
 #!/bin/sh
 # Every static check; all of them run, and the exit status is 1 when one complained.
 #   packaging/lint.sh C_FILE ...
+# shellcheck disable=SC2317,SC2016 # functions are called through check; sh -c texts expand in the inner shell
 set -u
 cd "$(dirname "$0")/.." || exit 2
 bad=0
