@@ -15,8 +15,7 @@ struct MHD_Response;
 struct broadcast_settings {
     const char *database_url;
     int statement_timeout_ms;
-    int64_t session_idle_s;
-    int64_t session_max_s;
+    struct session_limits session_limits;
 };
 
 /* Starts the thread; text is copied. */

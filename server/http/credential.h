@@ -4,6 +4,7 @@
 #include "common/base/crypt.h"
 #include "server/core/access.h"
 #include "server/db/db.h"
+#include "server/store/session.h"
 
 enum { ACTOR_MAX = 80 };
 
@@ -22,7 +23,10 @@ struct identity {
 [[nodiscard]] enum err credential_read(const char *authorization, const char *cookie, struct credential *ret_credential,
                                        struct err_info *info);
 
-/* Whose it is. Marks it as used. ERR_UNAUTHENTICATED code `credentials_invalid` when it is unknown, ended or revoked,
- * or the account is disabled. */
-[[nodiscard]] enum err credential_find(struct db *db, const struct credential *credential, int64_t session_idle_s,
-                                       int64_t session_max_s, struct identity *ret_identity, struct err_info *info);
+/* Whose it is. ERR_UNAUTHENTICATED code `credentials_invalid` when it is unknown, ended or revoked, or the account is
+ * disabled. */
+[[nodiscard]] enum err credential_find(struct db *db, const struct credential *credential, struct session_limits limits,
+                                       struct identity *ret_identity, struct err_info *info);
+
+/* Notes that it was used now, at most once a minute: an idle session ends. */
+[[nodiscard]] enum err credential_use(struct db *db, const struct credential *credential, struct err_info *info);
