@@ -1,0 +1,48 @@
+#pragma once
+/* The desired document (api/mqtt.md), parsed into plain structs. Pure. */
+
+#include "common/base/crypt.h"
+#include "common/base/err.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+    SLOT_NAME_SIZE = 64,    /* with the NUL */
+    SLOT_VERSION_SIZE = 65, /* with the NUL */
+    SLOT_COUNT_MAX = 16,    /* slots of one device */
+    HOLD_TEXT_SIZE = 128    /* longer reasons are cut */
+};
+
+/* Why an update has to wait. */
+struct desired_hold {
+    bool on;
+    bool then_apply;    /* on expiry the update goes on by itself; else it waits for a new document */
+    int64_t expires_ms; /* wall clock; 0: never */
+    char reason[HOLD_TEXT_SIZE];
+};
+
+struct desired_slot {
+    char name[SLOT_NAME_SIZE];
+    char bundle[SHA256_HEX];
+    char version[SLOT_VERSION_SIZE];
+    int probation_s;
+    char object[SHA256_HEX]; /* the first way to get the bundle that this agent knows; "": none */
+    int64_t object_size;
+    struct desired_hold hold;
+};
+
+struct desired {
+    int64_t generation;
+    int64_t beat_ms;
+    char unknown[SLOT_NAME_SIZE]; /* a critical name that this agent does not know; "": it knows all */
+    size_t slot_count;
+    struct desired_slot slots[SLOT_COUNT_MAX];
+};
+
+/* ERR_INVALID and ERR_TOO_LARGE with text in info; ERR_NO_MEMORY. */
+[[nodiscard]] enum err desired_parse(const char *text, size_t len, struct desired *ret_desired, struct err_info *info);
+
+/* The hold holds at this wall-clock time. */
+bool desired_hold_active(const struct desired_hold *hold, int64_t now_ms);

@@ -1,0 +1,356 @@
+#include "agent/core/update.h"
+
+#include "common/base/text.h"
+#include "common/bundle/manifest.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+enum {
+    TRIES_FEW = 5, /* of failures that a race with the server may explain */
+    TRIES_TWO = 2, /* one clean repetition */
+    BOOTS_MAX = 3  /* of the device, in one probation */
+};
+
+struct cell {
+    bool known; /* the event belongs to the phase */
+    enum update_phase next;
+    enum update_report report;
+};
+
+/* Where a newly wanted bundle leads from a phase in which the committed version is current. */
+#define WANTED                                                                                                         \
+    [UPDATE_WANT_FETCH] = {true, UPDATE_DOWNLOADING, UPDATE_REPORT_OFFERED},                                           \
+    [UPDATE_WANT_LOCAL] = {true, UPDATE_STAGING, UPDATE_REPORT_OFFERED},                                               \
+    [UPDATE_WANT_COMMITTED] = {true, UPDATE_IDLE, UPDATE_REPORT_NONE},                                                 \
+    [UPDATE_WANT_REFUSED] = {true, UPDATE_FAILED, UPDATE_REPORT_FAILED}
+/* The same from one in which the target may be current: first the way back. */
+#define WITHDRAWN                                                                                                      \
+    [UPDATE_WANT_FETCH] = {true, UPDATE_WITHDRAWING, UPDATE_REPORT_NONE},                                              \
+    [UPDATE_WANT_LOCAL] = {true, UPDATE_WITHDRAWING, UPDATE_REPORT_NONE},                                              \
+    [UPDATE_WANT_COMMITTED] = {true, UPDATE_WITHDRAWING, UPDATE_REPORT_NONE},                                          \
+    [UPDATE_WANT_REFUSED] = {true, UPDATE_WITHDRAWING, UPDATE_REPORT_NONE}
+
+static const struct cell table[UPDATE_PHASES_][UPDATE_EVENTS_] = {
+    [UPDATE_IDLE] = {WANTED},
+    [UPDATE_FAILED] = {WANTED},
+    [UPDATE_DOWNLOADING] = {WANTED, [UPDATE_FETCHED] = {true, UPDATE_VERIFYING, UPDATE_REPORT_DOWNLOADED},
+                            [UPDATE_FAIL] = {true, UPDATE_FAILED, UPDATE_REPORT_FAILED}},
+    [UPDATE_VERIFYING] = {WANTED, [UPDATE_VERIFIED] = {true, UPDATE_STAGING, UPDATE_REPORT_VERIFIED},
+                          [UPDATE_REDO] = {true, UPDATE_DOWNLOADING, UPDATE_REPORT_NONE},
+                          [UPDATE_FAIL] = {true, UPDATE_FAILED, UPDATE_REPORT_FAILED}},
+    [UPDATE_STAGING] = {WANTED, [UPDATE_STAGED_OK] = {true, UPDATE_STAGED, UPDATE_REPORT_STAGED},
+                        [UPDATE_REDO] = {true, UPDATE_DOWNLOADING, UPDATE_REPORT_NONE},
+                        [UPDATE_FAIL] = {true, UPDATE_FAILED, UPDATE_REPORT_FAILED}},
+    [UPDATE_STAGED] = {WANTED, [UPDATE_HOLD] = {true, UPDATE_HELD, UPDATE_REPORT_HELD},
+                       [UPDATE_GO] = {true, UPDATE_SWITCHING, UPDATE_REPORT_NONE}},
+    [UPDATE_HELD] = {WANTED, [UPDATE_GO] = {true, UPDATE_SWITCHING, UPDATE_REPORT_RELEASED}},
+    [UPDATE_SWITCHING] = {WITHDRAWN, [UPDATE_SWITCHED] = {true, UPDATE_PROBATION, UPDATE_REPORT_SWITCHED},
+                          [UPDATE_REDO] = {true, UPDATE_DOWNLOADING, UPDATE_REPORT_NONE},
+                          [UPDATE_FAIL] = {true, UPDATE_RESTORING, UPDATE_REPORT_FAILED}},
+    [UPDATE_PROBATION] = {WITHDRAWN, [UPDATE_PASSED] = {true, UPDATE_IDLE, UPDATE_REPORT_COMMITTED},
+                          [UPDATE_FAIL] = {true, UPDATE_RESTORING, UPDATE_REPORT_FAILED}},
+    [UPDATE_RESTORING] = {[UPDATE_RESTORED] = {true, UPDATE_FAILED, UPDATE_REPORT_ROLLED_BACK},
+                          [UPDATE_LOST] = {true, UPDATE_FAILED, UPDATE_REPORT_NONE}},
+    [UPDATE_WITHDRAWING] = {[UPDATE_RESTORED] = {true, UPDATE_IDLE, UPDATE_REPORT_ROLLED_BACK},
+                            [UPDATE_LOST] = {true, UPDATE_FAILED, UPDATE_REPORT_FAILED}},
+};
+
+static const struct {
+    const char *name;  /* in the journal */
+    const char *wire;  /* in a beat */
+    const char *stage; /* of a failure in this phase */
+    enum update_action action;
+} phases[UPDATE_PHASES_] = {
+    [UPDATE_IDLE] = {"idle", "running", NULL, UPDATE_DO_TIDY},
+    [UPDATE_DOWNLOADING] = {"downloading", "downloading", "download", UPDATE_DO_FETCH},
+    [UPDATE_VERIFYING] = {"verifying", "verifying", "verify", UPDATE_DO_UNPACK},
+    [UPDATE_STAGING] = {"staging", "verifying", "stage", UPDATE_DO_STAGE},
+    [UPDATE_STAGED] = {"staged", "staged", "stage", UPDATE_DO_DECIDE},
+    [UPDATE_HELD] = {"held", "held", "stage", UPDATE_DO_WAIT},
+    [UPDATE_SWITCHING] = {"switching", "switching", "switch", UPDATE_DO_SWITCH},
+    [UPDATE_PROBATION] = {"probation", "probation", "probation", UPDATE_DO_WATCH},
+    [UPDATE_RESTORING] = {"restoring", "switching", "probation", UPDATE_DO_RESTORE},
+    [UPDATE_WITHDRAWING] = {"withdrawing", "switching", "switch", UPDATE_DO_RESTORE},
+    [UPDATE_FAILED] = {"failed", "failed", "download", UPDATE_DO_TIDY},
+};
+
+/* The target may be what `current` names. */
+static bool target_current(enum update_phase phase)
+{
+    return phase == UPDATE_SWITCHING || phase == UPDATE_PROBATION;
+}
+
+static void error_clear(struct update_row *row)
+{
+    row->stage = NULL;
+    row->device_left = NULL;
+    row->code[0] = '\0';
+    row->detail[0] = '\0';
+}
+
+static void error_set(struct update_row *row, const struct update_input *input, const char *device_left)
+{
+    row->stage = phases[row->phase].stage;
+    row->device_left = device_left;
+    (void)text_copy(row->code, sizeof row->code, input->code == NULL ? "internal" : input->code);
+    (void)text_copy(row->detail, sizeof row->detail, input->detail == NULL ? "" : input->detail);
+}
+
+static void target_set(struct update_row *row, const struct update_input *input)
+{
+    row->want = *input->want;
+    row->generation = input->generation;
+    row->target_counter = 0;
+    row->downloaded = 0;
+    row->tries = 0;
+    row->boots = 0;
+    error_clear(row);
+}
+
+/* The target has passed: it is committed, and what was committed is the way back. */
+static void target_commit(struct update_row *row)
+{
+    if (!text_eq(row->committed, row->want.bundle))
+        (void)text_copy(row->previous, sizeof row->previous, row->committed);
+    (void)text_copy(row->committed, sizeof row->committed, row->want.bundle);
+    if (row->target_counter > row->counter)
+        row->counter = row->target_counter;
+}
+
+/* The target was given up without a failure. */
+static void target_withdraw(struct update_row *row)
+{
+    row->want = (struct desired_slot){0};
+    (void)text_copy(row->want.bundle, sizeof row->want.bundle, row->committed);
+    row->downloaded = 0;
+}
+
+/* What an event changes in the row besides its phase; row->phase is still the old one. */
+static void event_apply(struct update_row *row, const struct update_input *input, enum update_phase next)
+{
+    switch (input->event) {
+    case UPDATE_WANT_FETCH:
+    case UPDATE_WANT_LOCAL:
+    case UPDATE_WANT_COMMITTED:
+    case UPDATE_WANT_REFUSED:
+        if (next == UPDATE_WITHDRAWING)
+            return;
+        target_set(row, input);
+        if (next == UPDATE_FAILED) {
+            row->phase = UPDATE_DOWNLOADING; /* the stage in which it is refused */
+            error_set(row, input, "no_change");
+        }
+        return;
+    case UPDATE_PASSED:
+        target_commit(row);
+        return;
+    case UPDATE_FAIL:
+        error_set(row, input, next == UPDATE_FAILED ? "no_change" : NULL);
+        return;
+    case UPDATE_RESTORED:
+        if (next == UPDATE_FAILED)
+            row->device_left = "rolled_back";
+        else
+            target_withdraw(row);
+        return;
+    case UPDATE_LOST:
+        if (row->phase == UPDATE_WITHDRAWING)
+            error_set(row, input, NULL);
+        row->device_left = "unable_to_roll_back";
+        return;
+    case UPDATE_REDO:
+        row->downloaded = 0;
+        return;
+    default:
+        return;
+    }
+}
+
+struct update_output update_step(struct update_row *row, const struct update_input *input)
+{
+    const struct cell *cell = &table[row->phase][input->event];
+    if (!cell->known)
+        return (struct update_output){.ignored = true};
+    struct update_output output = {.action = phases[cell->next].action, .report = cell->report};
+    (void)text_copy(output.bundle, sizeof output.bundle, row->want.bundle);
+    event_apply(row, input, cell->next);
+    if (cell->report == UPDATE_REPORT_OFFERED)
+        (void)text_copy(output.bundle, sizeof output.bundle, row->want.bundle);
+    row->phase = cell->next;
+    return output;
+}
+
+enum update_action update_resume(enum update_phase phase)
+{
+    return phases[phase].action;
+}
+
+bool update_want(const struct update_row *row, const struct desired_slot *want, int64_t generation, bool previous_here,
+                 enum update_event *ret_event)
+{
+    if (row->phase == UPDATE_RESTORING || row->phase == UPDATE_WITHDRAWING)
+        return false;
+    bool same = text_eq(row->want.bundle, want->bundle);
+    bool renewed = row->phase == UPDATE_FAILED && generation > row->generation;
+    if (same && !renewed)
+        return false;
+    if (text_eq(row->committed, want->bundle))
+        *ret_event = UPDATE_WANT_COMMITTED;
+    else if (previous_here && text_eq(row->previous, want->bundle))
+        *ret_event = UPDATE_WANT_LOCAL;
+    else
+        *ret_event = UPDATE_WANT_FETCH;
+    return true;
+}
+
+/* Whether agent version a is older than b; both are `major.minor.patch`, anything after that does not count. */
+static bool version_older(const char *a, const char *b)
+{
+    int x[3] = {0};
+    int y[3] = {0};
+    if (sscanf(a, "%9d.%9d.%9d", &x[0], &x[1], &x[2]) != 3 || sscanf(b, "%9d.%9d.%9d", &y[0], &y[1], &y[2]) != 3)
+        return false;
+    for (int i = 0; i < 3; i++)
+        if (x[i] != y[i])
+            return x[i] < y[i];
+    return false;
+}
+
+static bool hardware_fits(const struct manifest_requires *needs, const char *hardware)
+{
+    for (size_t i = 0; i < needs->hardware_count; i++)
+        if (text_eq(needs->hardware[i], hardware))
+            return true;
+    return needs->hardware_count == 0;
+}
+
+const char *update_admit(const struct update_row *row, const struct manifest *manifest,
+                         const struct update_device *device, char detail[UPDATE_DETAIL_SIZE])
+{
+    const struct manifest_requires *needs = &manifest->requires_;
+    bool was_here = text_eq(manifest->id, row->committed) || text_eq(manifest->id, row->previous);
+    if (!text_eq(manifest->slot, row->slot)) {
+        (void)snprintf(detail, UPDATE_DETAIL_SIZE, "the bundle is for the slot %s, not %s", manifest->slot, row->slot);
+        return "slot_mismatch";
+    }
+    if (manifest->kind != MANIFEST_MODEL) {
+        (void)snprintf(detail, UPDATE_DETAIL_SIZE, "bundles of kind %s need a newer agent than %s",
+                       manifest_kind_name(manifest->kind), device->agent_version);
+        return "agent_too_old";
+    }
+    if (needs->min_agent != NULL && version_older(device->agent_version, needs->min_agent)) {
+        (void)snprintf(detail, UPDATE_DETAIL_SIZE, "the bundle needs agent %s or newer; this one is %s",
+                       needs->min_agent, device->agent_version);
+        return "agent_too_old";
+    }
+    if (!hardware_fits(needs, device->hardware)) {
+        (void)snprintf(detail, UPDATE_DETAIL_SIZE, "the bundle is not for the hardware \"%s\"", device->hardware);
+        return "does_not_fit";
+    }
+    if (!was_here && manifest->release_counter < row->counter) {
+        (void)snprintf(detail, UPDATE_DETAIL_SIZE,
+                       "release counter %" PRId64 " is below %" PRId64 ", which this device has already run",
+                       manifest->release_counter, row->counter);
+        return "counter_too_low";
+    }
+    return NULL;
+}
+
+bool update_try_again(struct update_row *row, const char *code, bool transient)
+{
+    /* Not found or refused may be a race with a changed document; wrong bytes may be a broken download. */
+    static const struct {
+        const char *code;
+        int tries;
+    } few[] = {{"object_not_found", TRIES_FEW},
+               {"server_refused", TRIES_FEW},
+               {"object_digest_mismatch", TRIES_TWO},
+               {"part_missing", TRIES_FEW}};
+    if (transient)
+        return true;
+    row->tries++;
+    for (size_t i = 0; i < sizeof few / sizeof few[0]; i++)
+        if (text_eq(few[i].code, code))
+            return row->tries < few[i].tries;
+    return false;
+}
+
+bool update_recover(struct update_row *row, const struct update_disk *disk)
+{
+    if (!disk->previous_here)
+        row->previous[0] = '\0';
+    if (!disk->committed_here) {
+        /* Somebody has removed it. What `current` names is the next best; without one the slot is empty. */
+        (void)text_copy(row->committed, sizeof row->committed, target_current(row->phase) ? "" : disk->current);
+        if (row->phase == UPDATE_IDLE)
+            target_withdraw(row);
+    }
+    if (row->phase != UPDATE_PROBATION || !disk->rebooted)
+        return false;
+    row->boots++;
+    return row->boots >= BOOTS_MAX;
+}
+
+const char *update_current(const struct update_row *row)
+{
+    return target_current(row->phase) ? row->want.bundle : row->committed;
+}
+
+const char *update_previous(const struct update_row *row)
+{
+    bool other = target_current(row->phase) && !text_eq(row->committed, row->want.bundle);
+    return other && row->committed[0] != '\0' ? row->committed : row->previous;
+}
+
+const char *update_phase_wire(const struct update_row *row)
+{
+    if (row->phase == UPDATE_IDLE && row->committed[0] == '\0')
+        return "empty";
+    return phases[row->phase].wire;
+}
+
+const char *update_report_name(enum update_report report)
+{
+    static const char *const names[] = {
+        [UPDATE_REPORT_NONE] = "",
+        [UPDATE_REPORT_OFFERED] = "offered",
+        [UPDATE_REPORT_DOWNLOADED] = "downloaded",
+        [UPDATE_REPORT_VERIFIED] = "verified",
+        [UPDATE_REPORT_STAGED] = "staged",
+        [UPDATE_REPORT_HELD] = "held",
+        [UPDATE_REPORT_RELEASED] = "released",
+        [UPDATE_REPORT_SWITCHED] = "switched",
+        [UPDATE_REPORT_COMMITTED] = "committed",
+        [UPDATE_REPORT_FAILED] = "failed",
+        [UPDATE_REPORT_ROLLED_BACK] = "rolled_back",
+    };
+    return names[report];
+}
+
+const char *update_phase_name(enum update_phase phase)
+{
+    return phases[phase].name;
+}
+
+bool update_phase_parse(const char *name, enum update_phase *ret_phase)
+{
+    for (int i = 0; i < UPDATE_PHASES_; i++) {
+        if (text_eq(name, phases[i].name)) {
+            *ret_phase = (enum update_phase)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+const char *update_word(const char *word)
+{
+    static const char *const words[] = {"download",  "verify",    "stage",       "switch",
+                                        "probation", "no_change", "rolled_back", "unable_to_roll_back"};
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
+        if (text_eq(word, words[i]))
+            return words[i];
+    return NULL;
+}

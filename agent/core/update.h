@@ -1,0 +1,153 @@
+#pragma once
+/* The update of one slot as a table: phase x event -> phase, action, reports. Pure: it changes the journal row it is
+ * given and says what to do; whoever calls it stores the row first and then does it. Every action can be done again, so
+ * after a crash update_resume() of the stored row is all there is to recovery.
+ *
+ * What holds at any time: the version in `committed` is complete on the device and has passed its probation; only
+ * UPDATE_SWITCH, from a phase in which no hold is active, makes another one current; `counter` never goes down. */
+
+#include "agent/core/desired.h"
+
+enum update_phase {
+    UPDATE_IDLE,        /* runs what is committed, or nothing when the slot never had anything */
+    UPDATE_DOWNLOADING, /* fetching the object */
+    UPDATE_VERIFYING,   /* checking and unpacking it */
+    UPDATE_STAGING,     /* building the version's directory */
+    UPDATE_STAGED,      /* ready: decides whether a hold is active */
+    UPDATE_HELD,
+    UPDATE_SWITCHING,   /* making the target current */
+    UPDATE_PROBATION,   /* the target runs and is watched */
+    UPDATE_RESTORING,   /* probation failed: back to what is committed */
+    UPDATE_WITHDRAWING, /* another target is wanted: back to what is committed, then on */
+    UPDATE_FAILED,      /* runs what is committed; the target is not tried again by itself */
+    UPDATE_PHASES_
+};
+
+enum update_event {
+    UPDATE_WANT_FETCH,     /* a bundle is wanted that is not here */
+    UPDATE_WANT_LOCAL,     /* the previous version is wanted, and it is here */
+    UPDATE_WANT_COMMITTED, /* what is committed is wanted */
+    UPDATE_WANT_REFUSED,   /* wanted, but not by an agent of this version */
+    UPDATE_FETCHED,
+    UPDATE_VERIFIED,
+    UPDATE_STAGED_OK,
+    UPDATE_REDO, /* a file that an earlier step had made is not there any more */
+    UPDATE_HOLD,
+    UPDATE_GO,
+    UPDATE_SWITCHED,
+    UPDATE_PASSED,   /* probation */
+    UPDATE_FAIL,     /* for good; code and detail say why */
+    UPDATE_RESTORED, /* what is committed runs again */
+    UPDATE_LOST,     /* it does not run again */
+    UPDATE_EVENTS_
+};
+
+enum update_action {
+    UPDATE_DO_NOTHING,
+    UPDATE_DO_FETCH,
+    UPDATE_DO_UNPACK,
+    UPDATE_DO_STAGE,
+    UPDATE_DO_DECIDE, /* answer UPDATE_HOLD or UPDATE_GO */
+    UPDATE_DO_WAIT,   /* for the end of the hold, then UPDATE_GO */
+    UPDATE_DO_SWITCH,
+    UPDATE_DO_WATCH,
+    UPDATE_DO_RESTORE,
+    UPDATE_DO_TIDY /* remove what is not needed any more */
+};
+
+enum update_report {
+    UPDATE_REPORT_NONE,
+    UPDATE_REPORT_OFFERED,
+    UPDATE_REPORT_DOWNLOADED,
+    UPDATE_REPORT_VERIFIED,
+    UPDATE_REPORT_STAGED,
+    UPDATE_REPORT_HELD,
+    UPDATE_REPORT_RELEASED,
+    UPDATE_REPORT_SWITCHED,
+    UPDATE_REPORT_COMMITTED,
+    UPDATE_REPORT_FAILED,
+    UPDATE_REPORT_ROLLED_BACK
+};
+
+enum { UPDATE_CODE_SIZE = 32, UPDATE_DETAIL_SIZE = 256 };
+
+/* One row of the journal. Bundles are ids in hex, "" for none. */
+struct update_row {
+    char slot[SLOT_NAME_SIZE];
+    enum update_phase phase;
+    struct desired_slot want; /* the target: want.bundle */
+    int64_t generation;       /* of the document that named the target, or renewed a failed one */
+    int64_t target_counter;   /* release counter of the target, 0 until it is known */
+    int64_t downloaded;       /* bytes fetched for the target */
+    int tries;                /* failures with this target that count */
+    int boots;                /* boots of the device that began in probation */
+    char committed[SHA256_HEX];
+    char previous[SHA256_HEX];
+    int64_t counter;                 /* highest release counter ever committed */
+    const char *stage;               /* where it failed: a static string, NULL when it has not */
+    char code[UPDATE_CODE_SIZE];     /* why, for programs */
+    char detail[UPDATE_DETAIL_SIZE]; /* why, for people */
+    const char *device_left;         /* static, NULL when it has not failed */
+};
+
+struct update_input {
+    enum update_event event;
+    const struct desired_slot *want; /* of UPDATE_WANT_*; borrowed */
+    int64_t generation;              /* of UPDATE_WANT_* */
+    const char *code, *detail;       /* of UPDATE_FAIL, UPDATE_LOST and UPDATE_WANT_REFUSED */
+};
+
+struct update_output {
+    bool ignored; /* the event does not belong to this phase: nothing has changed */
+    enum update_action action;
+    enum update_report report; /* about `bundle` */
+    char bundle[SHA256_HEX];
+};
+
+/* Does the step of one event. */
+struct update_output update_step(struct update_row *row, const struct update_input *input);
+
+/* What to do for a row as it was stored: after a crash, and to repeat a step. */
+enum update_action update_resume(enum update_phase phase);
+
+/* Which event the newest document is for this row; false when there is nothing to do about it (present target, or one
+ * that failed and is not renewed, or a way back is not finished). previous_here: the previous version is complete. */
+bool update_want(const struct update_row *row, const struct desired_slot *want, int64_t generation, bool previous_here,
+                 enum update_event *ret_event);
+
+/* Facts of the device that decide whether a verified bundle may be installed. */
+struct update_device {
+    const char *hardware;
+    const char *agent_version;
+};
+struct manifest;
+
+/* NULL when the verified manifest may be installed in the row's slot as its target; else the code, with a text in
+ * detail. */
+const char *update_admit(const struct update_row *row, const struct manifest *manifest,
+                         const struct update_device *device, char detail[UPDATE_DETAIL_SIZE]);
+
+/* A step has failed with this code. True: try it again (transient ones for ever, some a few times; row->tries counts);
+ * false: it is an UPDATE_FAIL. */
+bool update_try_again(struct update_row *row, const char *code, bool transient);
+
+/* The row after a start of the agent, checked against what is on the disk. */
+struct update_disk {
+    bool committed_here, previous_here; /* complete directories of these versions exist */
+    const char *current;                /* bundle of the complete version that `current` names, or "" */
+    bool rebooted;                      /* the device has booted since the row was stored */
+};
+/* True when the row has to be given UPDATE_FAIL instead of being resumed: the device did not survive its probation. */
+bool update_recover(struct update_row *row, const struct update_disk *disk);
+
+/* The version that `current` has to name, and the one that `previous` has to name; "" for none. */
+const char *update_current(const struct update_row *row);
+const char *update_previous(const struct update_row *row);
+
+/* Names of the protocol (api/mqtt.md), static. The last two are for the journal. */
+const char *update_phase_wire(const struct update_row *row);
+const char *update_report_name(enum update_report report);
+const char *update_phase_name(enum update_phase phase);
+bool update_phase_parse(const char *name, enum update_phase *ret_phase);
+/* The static string for a stage or device_left of the journal; NULL when it is none of them. */
+const char *update_word(const char *word);
