@@ -163,3 +163,18 @@ bool text_is_utf8(const char *s, size_t len)
     }
     return true;
 }
+
+void text_printable(char *s)
+{
+    for (size_t left = strlen(s); left > 0;) {
+        size_t n = utf8_length((const unsigned char *)s, left);
+        bool control = n == 1 && ((unsigned char)*s < 0x20 || *s == 0x7f);
+        bool control_c1 = n == 2 && (unsigned char)s[0] == 0xc2 && (unsigned char)s[1] < 0xa0;
+        if (n == 0 || control || control_c1) {
+            n = n == 0 ? 1 : n;
+            memset(s, '?', n);
+        }
+        s += n;
+        left -= n;
+    }
+}

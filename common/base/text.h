@@ -41,3 +41,6 @@ bool text_glob(const char *pattern, const char *s);
 
 /* Valid UTF-8 without NUL or surrogates. */
 bool text_is_utf8(const char *s, size_t len);
+
+/* Makes s fit for a terminal, a log or JSON: control characters and bytes that are not UTF-8 become '?'. */
+void text_printable(char *s);
