@@ -1,5 +1,7 @@
 #include "common/base/err.h"
 
+#include "common/base/text.h"
+
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -13,6 +15,8 @@ static void info_fill(struct err_info *info, const char *code, const char *field
     (void)snprintf(info->code, sizeof info->code, "%s", code);
     (void)snprintf(info->field, sizeof info->field, "%s", field);
     (void)vsnprintf(info->text, sizeof info->text, fmt, args);
+    text_printable(info->text); /* it may quote what somebody sent, and may be cut inside a character */
+    text_printable(info->field);
 }
 
 enum err err_set(struct err_info *info, enum err e, const char *fmt, ...)

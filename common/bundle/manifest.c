@@ -509,6 +509,8 @@ enum err manifest_parse(const void *bytes, size_t len, struct manifest **ret_man
         if (info != NULL) {
             *info = why;
             (void)snprintf(info->text, sizeof info->text, MANIFEST_NAME ": %.380s", why.text);
+            text_printable(info->text); /* cutting may have split a character */
+            text_printable(info->field);
         }
         return e;
     }

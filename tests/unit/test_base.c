@@ -87,6 +87,17 @@ static void utf8(void **state)
     assert_false(text_is_utf8("a\0b", 3));
 }
 
+static void what_is_shown_is_printable(void **state)
+{
+    (void)state;
+    char text[] = "a\033[2J \xc3\xa9 \xc2\x9b \xff \xe2\x82"; /* an escape, e acute, a C1 control, not UTF-8, cut */
+    text_printable(text);
+    assert_string_equal(text, "a?[2J \xc3\xa9 ?? ? ??");
+    struct err_info info;
+    assert_int_equal(err_set(&info, ERR_INVALID, "name \"%s\"", "\r\n"), ERR_INVALID);
+    assert_string_equal(info.text, "name \"??\"");
+}
+
 static void buffers_have_a_maximum(void **state)
 {
     (void)state;
@@ -185,6 +196,7 @@ int main(void)
         cmocka_unit_test(encodings),
         cmocka_unit_test(globs),
         cmocka_unit_test(utf8),
+        cmocka_unit_test(what_is_shown_is_printable),
         cmocka_unit_test(buffers_have_a_maximum),
         cmocka_unit_test(json_is_strict),
         cmocka_unit_test(json_members_are_checked),
