@@ -24,5 +24,7 @@
 /* JSON of openapi's Device. ERR_NOT_FOUND. free() it. */
 [[nodiscard]] enum err device_show(struct db *db, const char *device_id, char **ret_json, struct err_info *info);
 
-/* JSON of openapi's Fleet. free() it. */
-[[nodiscard]] enum err device_fleet(struct db *db, char **ret_json, struct err_info *info);
+/* Inside the caller's transaction: what the device says of its hardware and software becomes this inventory item, as it
+ * came. Nothing is written when it says the same again. */
+[[nodiscard]] enum err device_inventory_set(struct db *db, const char *device_id, const json_t *item,
+                                            struct err_info *info);

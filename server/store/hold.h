@@ -4,7 +4,10 @@
 
 #include "server/db/db.h"
 
-#include <stdbool.h>
+/* SQL expression: openapi's Hold of a row h. */
+#define HOLD_JSON_SQL                                                                                                  \
+    "jsonb_build_object('id', h.id::text, 'source', h.source, 'reason', h.reason, 'owner', h.owner,"                   \
+    " 'since', ms(h.since), 'expires_at', ms(h.expires_at), 'then', h.on_expiry)"
 
 struct hold_request {
     const char *device_id;

@@ -1,0 +1,68 @@
+#include "server/store/hold.h"
+
+#include "server/store/desired.h"
+
+#include <stdbool.h>
+#include <stdlib.h>
+
+/* Fills info with who holds the device already. */
+static enum err conflict_tell(struct db *db, const char *device_id, struct err_info *info)
+{
+    cleanup_rows struct rows *rows = NULL;
+    enum err e = db_query(db,
+                          "SELECT owner, reason FROM hold WHERE device_id = $1::text AND source = 'policy'"
+                          " AND released_at IS NULL",
+                          DB_ARGS(db_text(device_id)), &rows, info);
+    if (e != ERR_OK)
+        return e;
+    bool there = rows_count(rows) > 0;
+    e = err_code(info, ERR_CONFLICT, "already_held", "the device is already held by %s: %s",
+                 there ? rows_text(rows, 0, 0) : "somebody", there ? rows_text(rows, 0, 1) : "");
+    err_next(info, "Release it first, or leave it as it is.");
+    return e;
+}
+
+enum err hold_add(struct db *db, const struct hold_request *request, char **ret_json, struct err_info *info)
+{
+    enum err e = db_exec(db,
+                         "UPDATE hold SET released_at = expires_at, released_by = 'system' WHERE device_id = $1::text"
+                         " AND source = 'policy' AND released_at IS NULL AND expires_at <= now()",
+                         DB_ARGS(db_text(request->device_id)), NULL, info);
+    if (e != ERR_OK)
+        return e;
+    char *json = NULL;
+    e = db_query_text(db,
+                      "INSERT INTO hold AS h (device_id, source, reason, owner, expires_at, on_expiry)"
+                      " VALUES ($1::text, 'policy', $2::text, $3::text,"
+                      "         now() + nullif($4::bigint, 0) * interval '1 s', $5::text)"
+                      " ON CONFLICT DO NOTHING RETURNING " HOLD_JSON_SQL,
+                      DB_ARGS(db_text(request->device_id), db_text(request->reason), db_text(request->owner),
+                              db_i64(request->expires_in_s), db_text(request->on_expiry)),
+                      &json, info);
+    if (e == ERR_NOT_FOUND && json == NULL)
+        return conflict_tell(db, request->device_id, info);
+    if (e != ERR_OK)
+        return e;
+    e = desired_touch(db, request->device_id, info);
+    if (e != ERR_OK) {
+        free(json);
+        return e;
+    }
+    *ret_json = json;
+    return ERR_OK;
+}
+
+enum err hold_release(struct db *db, const char *device_id, const char *released_by, int64_t *ret_released,
+                      struct err_info *info)
+{
+    int64_t released = 0;
+    enum err e = db_exec(db,
+                         "UPDATE hold SET released_at = now(), released_by = $2::text"
+                         " WHERE device_id = $1::text AND released_at IS NULL",
+                         DB_ARGS(db_text(device_id), db_text(released_by)), &released, info);
+    if (e == ERR_OK && released > 0)
+        e = desired_touch(db, device_id, info);
+    if (e == ERR_OK)
+        *ret_released = released;
+    return e;
+}
