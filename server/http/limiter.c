@@ -11,7 +11,8 @@
 enum { WAYS = 8, KEY_SIZE = 64 };
 
 struct bucket {
-    char key[KEY_SIZE]; /* "": free */
+    bool used;
+    char key[KEY_SIZE];
     double tokens;
     int64_t at_ms; /* when tokens was right */
 };
@@ -58,28 +59,24 @@ static struct bucket *set_of(struct limiter *limiter, const char *key)
     return &limiter->buckets[(h >> 16) % limiter->sets * WAYS];
 }
 
-/* The key's bucket, filled up to now; a new key takes the place of the quietest. */
+/* The key's bucket, filled up to now; a new key takes a free one, or that of the quietest. */
 static struct bucket *bucket_of(struct limiter *limiter, const char *key, int64_t now_ms)
 {
-    struct bucket *set = set_of(limiter, key);
-    struct bucket *found = set;
-    for (struct bucket *b = set; b < set + WAYS; b++) {
-        if (text_eq(b->key, key)) {
-            found = b;
-            break;
-        }
-        if (b->key[0] == '\0' || (found->key[0] != '\0' && b->at_ms < found->at_ms))
-            found = b;
-    }
     double full = (double)limiter->per_minute;
-    if (!text_eq(found->key, key)) {
-        (void)text_copy(found->key, sizeof found->key, key);
-        found->tokens = full;
-    } else {
-        found->tokens = fmin(full, found->tokens + (double)(now_ms - found->at_ms) * full / 60000);
+    struct bucket *set = set_of(limiter, key);
+    struct bucket *place = set;
+    for (struct bucket *b = set; b < set + WAYS; b++) {
+        if (b->used && text_eq(b->key, key)) {
+            b->tokens = fmin(full, b->tokens + (double)(now_ms - b->at_ms) * full / 60000);
+            b->at_ms = now_ms;
+            return b;
+        }
+        if (place->used && (!b->used || b->at_ms < place->at_ms))
+            place = b;
     }
-    found->at_ms = now_ms;
-    return found;
+    *place = (struct bucket){.used = true, .tokens = full, .at_ms = now_ms};
+    (void)text_copy(place->key, sizeof place->key, key);
+    return place;
 }
 
 enum err limiter_take(struct limiter *limiter, const char *key, int64_t now_ms, struct err_info *info)
