@@ -1,0 +1,30 @@
+import type { components } from './schema';
+
+type Schemas = components['schemas'];
+
+export type Problem = Schemas['Problem'];
+export type Me = Schemas['Me'];
+export type Role = Schemas['Role'];
+export type Fleet = Schemas['Fleet'];
+export type Site = Schemas['Site'];
+export type Status = Schemas['Status'];
+export type StatusCounts = Schemas['StatusCounts'];
+export type DeviceRow = Schemas['DeviceRow'];
+export type Device = Schemas['Device'];
+export type Slot = Schemas['Slot'];
+export type Phase = Slot['phase'];
+export type Hold = Schemas['Hold'];
+export type HealthSeries = Schemas['HealthSeries'];
+export type InferenceSeries = Schemas['InferenceSeries'];
+export type DriftFeature = Schemas['Drift']['features'][number];
+export type MusterEvent = Schemas['Event'];
+export type Bundle = Schemas['Bundle'];
+export type NewRollout = Schemas['NewRollout'];
+export type RolloutPlan = Schemas['RolloutPlan'];
+export type Rollout = Schemas['Rollout'];
+export type RolloutState = Schemas['RolloutState'];
+export type Wave = Rollout['waves'][number];
+export type Assignment = Schemas['Assignment'];
+export type AssignmentState = Schemas['AssignmentState'];
+export type Alert = Schemas['Alert'];
+export type AlertState = Schemas['AlertState'];

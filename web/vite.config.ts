@@ -1,0 +1,23 @@
+import { svelte } from '@sveltejs/vite-plugin-svelte';
+import { fileURLToPath } from 'node:url';
+import { defineConfig } from 'vite';
+import { budget } from './build/budget.ts';
+import { precompress } from './build/precompress.ts';
+
+export default defineConfig({
+  plugins: [
+    svelte(),
+    budget({ entryJs: 80, entryCss: 15, lazyRoute: 25, charts: 22, allJs: 260 }),
+    precompress(),
+  ],
+  resolve: { alias: { $lib: fileURLToPath(new URL('./src/lib', import.meta.url)) } },
+  build: {
+    // light-dark(), :has() and <dialog> as written: no rewriting for older browsers.
+    target: ['chrome125', 'firefox128', 'safari18'],
+    assetsInlineLimit: 0,
+    modulePreload: { polyfill: false },
+    reportCompressedSize: false,
+  },
+  worker: { format: 'es' },
+  test: { include: ['src/**/*.test.ts'] },
+});
