@@ -208,6 +208,7 @@ CREATE TABLE desired_slot (
     bundle_id   text NOT NULL REFERENCES bundle,
     rollout_id  bigint REFERENCES rollout,
     probation_s integer NOT NULL DEFAULT 30 CHECK (probation_s >= 0),
+    asked       bigint NOT NULL,                    -- generation that asked for the bundle, or asked again
     holdable    boolean NOT NULL DEFAULT true,      -- false for a rollback: safety does not wait
     PRIMARY KEY (device_id, slot)
 );

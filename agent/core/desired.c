@@ -71,15 +71,18 @@ static enum err slot_parse(const char *name, const json_t *json, struct desired_
         return e;
     (void)text_copy(out->version, sizeof out->version, version);
     out->probation_s = (int)probation;
-    e = objects_parse(json, out, info);
+    if (json_has(json, "asked"))
+        e = json_get_id(json, "asked", 1, &out->asked, info);
+    if (e == ERR_OK)
+        e = objects_parse(json, out, info);
     return e == ERR_OK ? hold_parse(json, name, &out->hold, info) : e;
 }
 
 /* What a server may call critical: every member this parser acts on. */
 static bool name_known(const char *name)
 {
-    static const char *const known[] = {"generation", "beat_s",      "slots",   "critical", "bundle",
-                                        "version",    "probation_s", "objects", "hold",     NULL};
+    static const char *const known[] = {"generation",  "beat_s", "slots",   "critical", "bundle", "version",
+                                        "probation_s", "asked",  "objects", "hold",     NULL};
     for (size_t i = 0; known[i] != NULL; i++)
         if (text_eq(name, known[i]))
             return true;

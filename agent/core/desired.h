@@ -28,6 +28,7 @@ struct desired_slot {
     char bundle[SHA256_HEX];
     char version[SLOT_VERSION_SIZE];
     int probation_s;
+    int64_t asked;           /* generation that asked for the bundle, or asked again after a failure; 0: not said */
     char object[SHA256_HEX]; /* the first way to get the bundle that this agent knows; "": none */
     int64_t object_size;
     struct desired_hold hold;

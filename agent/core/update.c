@@ -193,7 +193,9 @@ bool update_want(const struct update_row *row, const struct desired_slot *want, 
     if (row->phase == UPDATE_RESTORING || row->phase == UPDATE_WITHDRAWING)
         return false;
     bool same = text_eq(row->want.bundle, want->bundle);
-    bool renewed = row->phase == UPDATE_FAILED && generation > row->generation;
+    /* A hold that comes or goes moves the document's generation too, and asks for nothing again. */
+    int64_t asked = want->asked == 0 ? generation : want->asked;
+    bool renewed = row->phase == UPDATE_FAILED && asked > row->generation;
     if (same && !renewed)
         return false;
     if (text_eq(row->committed, want->bundle))
