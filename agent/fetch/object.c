@@ -1,0 +1,231 @@
+/* Fetches an object by digest into a file, going on where an earlier try has ended. */
+
+#include "agent/fetch/http.h"
+#include "common/base/cleanup.h"
+#include "common/base/clock.h"
+#include "common/base/crypt.h"
+#include "common/base/file.h"
+#include "common/base/text.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/statvfs.h>
+
+enum { PROGRESS_MS = 200 };
+#define RESERVE_BYTES ((int64_t)16 << 20) /* left free for the journal and the spool */
+
+struct transfer {
+    struct http *http;
+    struct outcome *outcome;
+    int fd;
+    const char *sha256;
+    int64_t size;        /* of the object */
+    int64_t have;        /* bytes of it in the file */
+    struct sha256 *hash; /* of these */
+    bool started;        /* an answer has begun to arrive */
+    bool object;         /* its body is the object, not a problem */
+    bool stopped;        /* it was stopped here; outcome says why */
+    int64_t told_ms;
+};
+
+/* Begins with an empty file. */
+static bool file_restart(struct transfer *t)
+{
+    sha256_free(t->hash);
+    t->hash = NULL;
+    t->have = 0;
+    if (ftruncate(t->fd, 0) != 0 || lseek(t->fd, 0, SEEK_SET) != 0)
+        return outcome_fail(t->outcome, "io_error", "cannot empty the download: %s", strerror(errno));
+    if (sha256_new(&t->hash) != ERR_OK)
+        return outcome_retry(t->outcome, "internal", "out of memory");
+    return true;
+}
+
+/* Hashes what an earlier try has left; a file that is too long is begun anew. */
+static bool file_resume(struct transfer *t)
+{
+    char bytes[16384];
+    if (sha256_new(&t->hash) != ERR_OK)
+        return outcome_retry(t->outcome, "internal", "out of memory");
+    for (;;) {
+        ssize_t n = read(t->fd, bytes, sizeof bytes);
+        if (n == 0)
+            return true;
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return outcome_fail(t->outcome, "io_error", "cannot read the download: %s", strerror(errno));
+        t->have += n;
+        if (t->have > t->size)
+            return file_restart(t);
+        if (sha256_add(t->hash, bytes, (size_t)n) != ERR_OK)
+            return outcome_retry(t->outcome, "internal", "cannot hash");
+    }
+}
+
+/* What is missing, and once more all of it when it is unpacked. */
+static bool space_check(const struct transfer *t)
+{
+    struct statvfs fs;
+    if (fstatvfs(t->fd, &fs) != 0)
+        return outcome_fail(t->outcome, "io_error", "cannot read the free space: %s", strerror(errno));
+    int64_t free_bytes = (int64_t)fs.f_bavail * (int64_t)fs.f_frsize;
+    int64_t need = t->size - t->have + t->size + RESERVE_BYTES;
+    if (need <= free_bytes)
+        return true;
+    return outcome_fail(t->outcome, "does_not_fit",
+                        "the update needs %" PRId64 " MiB of disk and %" PRId64 " MiB are free", (need >> 20) + 1,
+                        free_bytes >> 20);
+}
+
+static void progress_tell(struct transfer *t)
+{
+    int64_t now = clock_mono_ms();
+    if (now - t->told_ms < PROGRESS_MS && t->have != t->size)
+        return;
+    t->told_ms = now;
+    json_t *line = json_pack("{so}", "progress", json_id(t->have));
+    if (line != NULL)
+        line_print(line);
+    json_decref(line);
+}
+
+/* A partial answer that begins where the file ends goes on, a whole one begins anew, anything else is a problem. */
+static bool answer_begin(struct transfer *t)
+{
+    long status = 0;
+    char expected[64];
+    struct curl_header *range = NULL;
+    t->started = true;
+    (void)curl_easy_getinfo(t->http->curl, CURLINFO_RESPONSE_CODE, &status);
+    t->object = status == 200 || status == 206;
+    if (status == 200)
+        return t->have == 0 || file_restart(t);
+    if (status != 206)
+        return true;
+    (void)snprintf(expected, sizeof expected, "bytes %" PRId64 "-", t->have);
+    if (curl_easy_header(t->http->curl, "Content-Range", 0, CURLH_HEADER, -1, &range) == CURLHE_OK &&
+        text_starts(range->value, expected))
+        return true;
+    return outcome_retry(t->outcome, "server_unavailable", "the server sent another range than was asked for");
+}
+
+static bool object_append(struct transfer *t, const char *bytes, size_t len)
+{
+    if ((int64_t)len > t->size - t->have)
+        return outcome_fail(t->outcome, "object_digest_mismatch", "the server sent more than %" PRId64 " bytes",
+                            t->size);
+    enum err e = file_write_fd(t->fd, bytes, len);
+    if (e == ERR_OK)
+        e = sha256_add(t->hash, bytes, len);
+    if (e != ERR_OK)
+        return outcome_error(t->outcome, e, "io_error", NULL);
+    t->have += (int64_t)len;
+    progress_tell(t);
+    return true;
+}
+
+static size_t object_write(char *bytes, size_t size, size_t count, void *user)
+{
+    struct transfer *t = user;
+    size_t len = size * count;
+    bool good = t->started || answer_begin(t);
+    if (good && t->object)
+        good = object_append(t, bytes, len);
+    else if (good)
+        good = buf_add(&t->http->body, bytes, len) == ERR_OK;
+    t->stopped = !good;
+    return good ? len : 0;
+}
+
+static bool object_get(struct transfer *t)
+{
+    char range[32];
+    long status = 0;
+    CURL *c = t->http->curl;
+    (void)snprintf(range, sizeof range, "%" PRId64 "-", t->have);
+    if (curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, object_write) != CURLE_OK ||
+        curl_easy_setopt(c, CURLOPT_WRITEDATA, t) != CURLE_OK ||
+        (t->have > 0 && curl_easy_setopt(c, CURLOPT_RANGE, range) != CURLE_OK))
+        return outcome_retry(t->outcome, "internal", "libcurl cannot be set up");
+    struct outcome broken = {0};
+    bool complete = http_run(t->http, &status, &broken);
+    if (!complete && !t->stopped)
+        *t->outcome = broken;
+    if (!complete)
+        return false;
+    if (status != 200 && status != 206)
+        return http_problem(t->http, status, t->outcome);
+    return true;
+}
+
+/* All bytes are here: are they the right ones? If not, nothing of them is kept. */
+static bool object_check(struct transfer *t)
+{
+    char hex[SHA256_HEX];
+    if (t->have < t->size)
+        return outcome_retry(t->outcome, "server_unreachable",
+                             "the answer ended after %" PRId64 " of %" PRId64 " bytes", t->have, t->size);
+    if (sha256_end(t->hash, hex) != ERR_OK)
+        return outcome_retry(t->outcome, "internal", "cannot hash");
+    if (!text_eq(hex, t->sha256)) {
+        (void)file_restart(t);
+        return outcome_fail(t->outcome, "object_digest_mismatch", "the bytes have the digest %.12s, not %.12s", hex,
+                            t->sha256);
+    }
+    if (fsync(t->fd) != 0)
+        return outcome_fail(t->outcome, "io_error", "cannot write the download: %s", strerror(errno));
+    return true;
+}
+
+static bool object_fetch(struct transfer *t, const struct request *request)
+{
+    char path[128];
+    struct http http = {0};
+    if (!file_resume(t))
+        return false;
+    if (t->have == t->size)
+        return object_check(t);
+    if (!space_check(t))
+        return false;
+    (void)snprintf(path, sizeof path, "/device/v1/objects/%s", t->sha256);
+    t->http = &http;
+    bool done = http_open(&http, request, path, true, t->outcome) && object_get(t) && object_check(t);
+    http_close(&http);
+    return done;
+}
+
+static bool file_open(const char *path, int *ret_fd, struct outcome *outcome)
+{
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        return outcome_error(outcome, err_from_errno(errno) == ERR_NO_SPACE ? ERR_NO_SPACE : ERR_IO, "io_error", NULL);
+    *ret_fd = fd;
+    if (flock(fd, LOCK_EX | LOCK_NB) != 0)
+        return outcome_retry(outcome, "internal", "another muster-fetch still writes %s", path);
+    return true;
+}
+
+void operation_object(const struct request *request, struct outcome *outcome)
+{
+    struct err_info info = {0};
+    struct transfer t = {.outcome = outcome};
+    cleanup_fd int fd = -1;
+    const char *file = request_text(request, "file", outcome);
+    t.sha256 = file == NULL ? NULL : request_text(request, "sha256", outcome);
+    if (t.sha256 == NULL)
+        return;
+    if (!text_is_sha256(t.sha256) || json_get_id(request->json, "size", 1, &t.size, &info) != ERR_OK) {
+        (void)outcome_fail(outcome, "request_invalid", "sha256 or size is not valid");
+        return;
+    }
+    if (!file_open(file, &fd, outcome))
+        return;
+    t.fd = fd;
+    outcome->ok = object_fetch(&t, request);
+    sha256_free(t.hash);
+}
