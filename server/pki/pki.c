@@ -16,6 +16,7 @@ struct pki {
     X509 *device_ca;
     EVP_PKEY *device_key;
     char *server_ca_pem;
+    char share_name[33];
 };
 
 static enum err path_in(const char *dir, const char *name, char ret_path[PATH_MAX], struct err_info *info)
@@ -61,6 +62,23 @@ static enum err device_ca_load(struct pki *pki, const char *dir, struct err_info
     return ERR_OK;
 }
 
+/* HMAC of a fixed text, under the CA's key. */
+static enum err share_name_derive(struct pki *pki, struct err_info *info)
+{
+    static const unsigned char purpose[] = "muster: shared subscription";
+    unsigned char *der = NULL;
+    int len = i2d_PrivateKey(pki->device_key, &der);
+    uint8_t mac[SHA256_SIZE];
+    size_t mac_len = 0;
+    bool ok = len > 0 && EVP_Q_mac(NULL, "HMAC", NULL, "SHA256", NULL, der, (size_t)len, purpose, sizeof purpose - 1,
+                                   mac, sizeof mac, &mac_len) != NULL;
+    OPENSSL_clear_free(der, len > 0 ? (size_t)len : 0);
+    if (!ok)
+        return x509_fail(info, "a name cannot be derived");
+    text_hex(mac, sizeof pki->share_name / 2, pki->share_name);
+    return ERR_OK;
+}
+
 enum err pki_load(const char *dir, struct pki **ret_pki, struct err_info *info)
 {
     struct pki *pki = calloc(1, sizeof *pki);
@@ -68,6 +86,8 @@ enum err pki_load(const char *dir, struct pki **ret_pki, struct err_info *info)
         return ERR_NO_MEMORY;
     cleanup_x509 X509 *server_ca = NULL;
     enum err e = device_ca_load(pki, dir, info);
+    if (e == ERR_OK)
+        e = share_name_derive(pki, info);
     if (e == ERR_OK)
         e = ca_read(dir, "server-ca.pem", &server_ca, info);
     if (e == ERR_OK)
@@ -93,6 +113,11 @@ void pki_free(struct pki *pki)
 const char *pki_server_ca_pem(const struct pki *pki)
 {
     return pki->server_ca_pem;
+}
+
+const char *pki_share_name(const struct pki *pki)
+{
+    return pki->share_name;
 }
 
 void certificate_clear(struct certificate *c)

@@ -20,6 +20,11 @@ void pki_free(struct pki *pki);
 /* PEM of the CA of servers and brokers: what devices pin. Borrowed. */
 const char *pki_server_ca_pem(const struct pki *pki);
 
+/* The name of the servers' shared subscription at the broker. It is a secret, derived from the device CA's key, so that
+ * all servers of an installation know it and no device does: Mosquitto does not check subscriptions against its ACL,
+ * and a device that joined the share would take messages away from the servers. 32 hex digits. Borrowed. */
+const char *pki_share_name(const struct pki *pki);
+
 struct certificate {
     char *pem;                    /* owned: certificate_clear() */
     char fingerprint[SHA256_HEX]; /* SHA-256 of the DER */

@@ -315,6 +315,22 @@ static void device_certificates_say_what_the_server_decides(void **state)
     assert_true(EVP_PKEY_eq(X509_get0_pubkey(certificate), key) == 1);
 }
 
+/* All servers with this PKI have the same name for their share, others another. */
+static void share_names_belong_to_an_installation(void **state)
+{
+    (void)state;
+    cleanup_pki_kit struct pki_kit kit;
+    cleanup_pki_kit struct pki_kit other;
+    struct pki *again = NULL;
+    pki_kit_start(&kit);
+    pki_kit_start(&other);
+    assert_int_equal(pki_load(kit.dir, &again, NULL), ERR_OK);
+    assert_int_equal(strlen(pki_share_name(kit.pki)), 32);
+    assert_string_equal(pki_share_name(again), pki_share_name(kit.pki));
+    assert_string_not_equal(pki_share_name(other.pki), pki_share_name(kit.pki));
+    pki_free(again);
+}
+
 static void serial_numbers_are_long_and_differ(void **state)
 {
     (void)state;
@@ -383,6 +399,7 @@ int main(void)
         cmocka_unit_test(init_runs_once_at_a_time),
         cmocka_unit_test(load_says_what_is_wrong),
         cmocka_unit_test(device_certificates_say_what_the_server_decides),
+        cmocka_unit_test(share_names_belong_to_an_installation),
         cmocka_unit_test(serial_numbers_are_long_and_differ),
         cmocka_unit_test(only_device_ids_are_signed),
         cmocka_unit_test(new_device_ids_are_good_and_differ),
