@@ -37,7 +37,7 @@ static enum err manifest_load(const char *path, struct manifest **ret_manifest, 
         return err_set(info, e, "manifest %.200s cannot be read: %s", path, err_name(e));
     struct manifest *m = NULL;
     e = manifest_parse(text, len, &m, &why);
-    if (e == ERR_OK && (m->kind != MANIFEST_MODEL || m->model.input_count != 1)) {
+    if (e == ERR_OK && (m->kind != MANIFEST_MODEL || m->model.input_count > 1)) {
         (void)manifest_free(m);
         return err_set(info, ERR_UNSUPPORTED, "manifest %.200s is not of a model with one input", path);
     }
@@ -52,11 +52,17 @@ static enum err manifest_use(struct service *s, const struct manifest *manifest,
                              struct err_info *info)
 {
     const struct manifest_file *file = manifest_file_find(manifest, manifest->model.file);
-    const struct manifest_tensor *input = &manifest->model.inputs[0];
-    if (file == NULL || !text_eq(input->type, "float32"))
-        return err_set(info, ERR_UNSUPPORTED, "the manifest's model has an input of %s; float32 is what works",
-                       input->type);
-    *ret_spec = (struct model_spec){.sha256 = file->sha256, .rank = input->rank, .shape = input->shape};
+    if (file == NULL)
+        return err_set(info, ERR_INVALID, "the manifest lists no file %.100s", manifest->model.file);
+    *ret_spec = (struct model_spec){.sha256 = file->sha256};
+    if (manifest->model.input_count > 0) {
+        const struct manifest_tensor *input = &manifest->model.inputs[0];
+        if (!text_eq(input->type, "float32"))
+            return err_set(info, ERR_UNSUPPORTED, "the manifest's model has an input of %.40s; only float32 works",
+                           input->type);
+        ret_spec->rank = input->rank;
+        ret_spec->shape = input->shape;
+    }
     if (manifest->profile == NULL)
         return ERR_OK;
     struct err_info why = {0};
