@@ -114,7 +114,9 @@ static void follow_report(struct deciding *d, size_t i)
 static bool runs_something_else(const struct device_fact *device)
 {
     const struct slot_report *report = &device->report;
-    if (!report->current || device->desired != BUNDLE_THIS)
+    enum assignment_state offered;
+    if (!assignment_next(device->state, ASSIGNMENT_EVENT_REOPEN, &offered) || !report->current ||
+        device->desired != BUNDLE_THIS)
         return false;
     return (report->phase == PHASE_RUNNING &&
             (report->running == BUNDLE_PREVIOUS || report->running == BUNDLE_OTHER)) ||
@@ -198,12 +200,20 @@ static void follow_return(struct deciding *d, size_t i)
     }
 }
 
+/* In a rollback: it has the bundle, or may have it. */
+static bool not_back_yet(enum assignment_state state)
+{
+    return assignment_in_flight(state) || state == ASSIGNMENT_SUCCEEDED || state == ASSIGNMENT_ALREADY_RUNNING;
+}
+
 static void return_device(struct deciding *d, size_t i)
 {
     const struct device_fact *device = device_of(d, i);
     if (device->state == ASSIGNMENT_WAITING)
         (void)move_device(d, i, ASSIGNMENT_EVENT_CANCEL, DESIRED_KEEP,
                           "The rollout was rolled back before the device was offered the bundle.");
+    else if (!not_back_yet(device->state) && !assignment_failure(device->state))
+        return;
     else if (device->desired == BUNDLE_THIS && device->owned)
         recall_device(d, i);
     else if (device->desired != BUNDLE_PREVIOUS)
@@ -399,12 +409,6 @@ static void complete(struct deciding *d)
                    "Every device has ended: %" PRId64 " succeeded, %" PRId64 " ran it before, %" PRId64 " failed.",
                    sum_of(d, ASSIGNMENT_SUCCEEDED), sum_of(d, ASSIGNMENT_ALREADY_RUNNING), failures);
     move_rollout(d, ROLLOUT_EVENT_COMPLETE, reason);
-}
-
-/* In a rollback: it has the bundle, or may have it. */
-static bool not_back_yet(enum assignment_state state)
-{
-    return assignment_in_flight(state) || state == ASSIGNMENT_SUCCEEDED || state == ASSIGNMENT_ALREADY_RUNNING;
 }
 
 static bool stranded(const struct deciding *d, size_t i)

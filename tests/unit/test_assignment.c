@@ -1,18 +1,14 @@
 /* Assignments: every state with every event, and what a beat means. */
 #include "server/core/assignment.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <string.h>
+#include "tests/unit/unit.h"
 
-#include <cmocka.h>
+#include <string.h>
 
 /* One row per state, one letter per event, in the order of the enums: the state that follows, '.' for none. */
 static const char letters[] = "wodshapSFRJCXTA";
 static const char *const expected[ASSIGNMENT_STATES_] = {
-    /*                              ODSHAP PFJ C X O R S */
+    /* events: offer download stage hold apply probe prove fail reject cancel supersede reopen return strand */
     [ASSIGNMENT_WAITING] = "o........CX...",
     [ASSIGNMENT_OFFERED] = ".dshapSFJCX.RF",
     [ASSIGNMENT_DOWNLOADING] = "..shapSFJCX.RF",

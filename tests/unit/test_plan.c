@@ -1,13 +1,11 @@
 /* Plans: deterministic, complete, spread over strata, canaries first. */
 #include "server/core/plan.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
+#include "tests/unit/unit.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 enum { DEVICES_MAX = 600 };
 

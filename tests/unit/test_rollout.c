@@ -1,13 +1,9 @@
 /* Rollouts and waves: every state with every event, and what a person may do. */
 #include "server/core/rollout.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <string.h>
+#include "tests/unit/unit.h"
 
-#include <cmocka.h>
+#include <string.h>
 
 /* One letter per event: Pause, Resume, Abort, rollBack, Complete, Safe; the state that follows, '.' for none. */
 static void every_rollout_state_and_event(void **state)

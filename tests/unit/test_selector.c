@@ -1,14 +1,11 @@
 /* The query language: what it accepts, and where it says that something is wrong. */
 #include "server/core/selector.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdint.h>
+#include "tests/unit/unit.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 static void fields(void **state)
 {
