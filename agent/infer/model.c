@@ -311,6 +311,8 @@ enum err model_output(const struct model *model, size_t i, const float **ret_val
     enum err e = runtime_check(&model->runtime, status, ERR_INTERNAL, "output", NULL);
     if (e == ERR_OK && !floats)
         e = ERR_UNSUPPORTED;
+    if (e == ERR_OK && data == NULL && len > 0)
+        e = ERR_INTERNAL;
     if (e != ERR_OK)
         return e;
     *ret_values = data;
