@@ -11,7 +11,7 @@
 
 struct mqtt_link;
 struct inbox;
-struct hints;
+struct queue;
 
 struct mqtt_link_settings {
     const char *host;
@@ -45,5 +45,5 @@ void mqtt_link_send(struct mqtt_link *link, const char *device_id, const char *l
 /* What has arrived, for ingest. Borrowed. */
 struct inbox *mqtt_link_inbox(struct mqtt_link *link);
 
-/* Devices whose desired document is to be sent, for the publisher. Borrowed. */
-struct hints *mqtt_link_hints(struct mqtt_link *link);
+/* Devices whose desired document is to be sent (hints.h), from ingest to the publisher. Borrowed. */
+struct queue *mqtt_link_hints(struct mqtt_link *link);
