@@ -39,6 +39,7 @@ struct mqtt_link {
     struct queue *hints;
     char *host;
     int port;
+    char subscription[TOPIC_SIZE];
     int wake_fd; /* eventfd: something to send, or stop */
     pthread_t thread;
     atomic_bool stopping;
@@ -79,7 +80,7 @@ static void on_connect(struct mosquitto *mosq, void *arg, int code, int flags, c
     if (code != 0) {
         reason_set(link, mosquitto_reason_string(code));
         link->failed = true;
-    } else if (mosquitto_subscribe(mosq, NULL, TOPIC_SUBSCRIPTION, 0) != MOSQ_ERR_SUCCESS) {
+    } else if (mosquitto_subscribe(mosq, NULL, link->subscription, 0) != MOSQ_ERR_SUCCESS) {
         link->failed = true;
     }
 }
@@ -94,7 +95,7 @@ static void on_subscribe(struct mosquitto *mosq, void *arg, int mid, int count, 
     if (count == 1 && granted[0] < SUBSCRIPTION_FAILED) {
         atomic_store(&link->since_ms, clock_mono_ms());
     } else {
-        reason_set(link, "the broker refused the subscription to " TOPIC_SUBSCRIPTION);
+        reason_set(link, "the broker refused the subscription to what devices send");
         link->failed = true;
     }
 }
@@ -315,6 +316,9 @@ static void link_free(struct mqtt_link *link)
 
 static enum err link_prepare(struct mqtt_link *link, const struct mqtt_link_settings *settings, struct err_info *info)
 {
+    if (settings->share == NULL)
+        return err_set(info, ERR_INTERNAL, "the servers' shared subscription has no name");
+    topic_subscription(settings->share, link->subscription);
     link->port = settings->port;
     link->host = strdup(settings->host);
     link->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

@@ -17,6 +17,7 @@ struct mqtt_link_settings {
     const char *host;
     int port;
     const char *pki_dir; /* has server-ca.pem, mqtt-client.pem and mqtt-client.key */
+    const char *share;   /* pki_share_name(): the servers' shared subscription */
     int inbox_parts;     /* one for each ingest writer */
 };
 

@@ -33,6 +33,11 @@ enum err topic_parse(const char *topic, char ret_device[DEVICE_ID_SIZE], enum me
     return ERR_INVALID;
 }
 
+void topic_subscription(const char *share, char ret_topic[TOPIC_SIZE])
+{
+    (void)snprintf(ret_topic, TOPIC_SIZE, "$share/%s/" TOPIC_PREFIX "+/up/#", share);
+}
+
 void topic_down(const char *device_id, const char *leaf, char ret_topic[TOPIC_SIZE])
 {
     (void)snprintf(ret_topic, TOPIC_SIZE, TOPIC_PREFIX "%s/down/%s", device_id, leaf);
