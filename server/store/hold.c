@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* Fills info with who holds the device already. */
 static enum err conflict_tell(struct db *db, const char *device_id, struct err_info *info)
@@ -52,17 +53,27 @@ enum err hold_add(struct db *db, const struct hold_request *request, char **ret_
     return ERR_OK;
 }
 
-enum err hold_release(struct db *db, const char *device_id, const char *released_by, int64_t *ret_released,
+enum err hold_release(struct db *db, const char *device_id, const char *released_by, char **ret_json,
                       struct err_info *info)
 {
-    int64_t released = 0;
-    enum err e = db_exec(db,
-                         "UPDATE hold SET released_at = now(), released_by = $2::text"
-                         " WHERE device_id = $1::text AND released_at IS NULL",
-                         DB_ARGS(db_text(device_id), db_text(released_by)), &released, info);
-    if (e == ERR_OK && released > 0)
-        e = desired_touch(db, device_id, info);
-    if (e == ERR_OK)
-        *ret_released = released;
-    return e;
+    cleanup_rows struct rows *rows = NULL;
+    enum err e = db_query(db,
+                          "WITH h AS (UPDATE hold SET released_at = now(), released_by = $2::text"
+                          "           WHERE device_id = $1::text AND released_at IS NULL RETURNING *)"
+                          " SELECT jsonb_agg(" HOLD_JSON_SQL " ORDER BY h.since) FROM h",
+                          DB_ARGS(db_text(device_id), db_text(released_by)), &rows, info);
+    if (e != ERR_OK)
+        return e;
+    if (rows_null(rows, 0, 0)) {
+        *ret_json = NULL;
+        return ERR_OK;
+    }
+    e = desired_touch(db, device_id, info);
+    if (e != ERR_OK)
+        return e;
+    char *json = strdup(rows_text(rows, 0, 0));
+    if (json == NULL)
+        return ERR_NO_MEMORY;
+    *ret_json = json;
+    return ERR_OK;
 }

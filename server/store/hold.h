@@ -22,6 +22,7 @@ struct hold_request {
 [[nodiscard]] enum err hold_add(struct db *db, const struct hold_request *request, char **ret_json,
                                 struct err_info *info);
 
-/* Inside the caller's transaction: ends every open hold of the device. ret_released: how many there were. */
-[[nodiscard]] enum err hold_release(struct db *db, const char *device_id, const char *released_by,
-                                    int64_t *ret_released, struct err_info *info);
+/* Inside the caller's transaction: ends every open hold of the device. ret_json: those holds, an array; free() it.
+ * NULL: there was none, and nothing changed. */
+[[nodiscard]] enum err hold_release(struct db *db, const char *device_id, const char *released_by, char **ret_json,
+                                    struct err_info *info);
