@@ -8,11 +8,11 @@
 #include "server/mqtt/hints.h"
 #include "server/mqtt/inbox.h"
 #include "server/mqtt/link.h"
-#include "server/mqtt/outage.h"
-#include "server/mqtt/stopper.h"
 #include "server/mqtt/tally.h"
 #include "server/mqtt/writer.h"
 #include "server/store/partition.h"
+#include "server/thread/outage.h"
+#include "server/thread/stopper.h"
 
 #include <pthread.h>
 #include <stdlib.h>

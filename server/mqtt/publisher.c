@@ -5,9 +5,9 @@
 #include "common/base/text.h"
 #include "server/mqtt/hints.h"
 #include "server/mqtt/link.h"
-#include "server/mqtt/outage.h"
-#include "server/mqtt/stopper.h"
 #include "server/store/desired.h"
+#include "server/thread/outage.h"
+#include "server/thread/stopper.h"
 
 #include <pthread.h>
 #include <stdlib.h>

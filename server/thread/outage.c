@@ -1,4 +1,4 @@
-#include "server/mqtt/outage.h"
+#include "server/thread/outage.h"
 
 #include "common/base/log.h"
 

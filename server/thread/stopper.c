@@ -1,4 +1,4 @@
-#include "server/mqtt/stopper.h"
+#include "server/thread/stopper.h"
 
 #include <errno.h>
 #include <time.h>
