@@ -185,6 +185,7 @@ CREATE TABLE assignment (
     FOREIGN KEY (rollout_id, wave) REFERENCES wave
 );
 CREATE INDEX assignment_device ON assignment (device_id, rollout_id);
+CREATE INDEX assignment_state ON assignment (rollout_id, state);
 
 -- Who may decide: the holder of the advisory lock raises the epoch, every decision is fenced by it.
 CREATE TABLE leader (

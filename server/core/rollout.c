@@ -129,6 +129,12 @@ static void say_state(enum rollout_state state, char *out, size_t size)
         *c = *c == '_' ? ' ' : *c;
 }
 
+/* Nothing more will be offered. */
+static bool ended(enum rollout_state state)
+{
+    return state == ROLLOUT_COMPLETED || state == ROLLOUT_ABORTED;
+}
+
 bool rollout_may(const struct rollout_situation *situation, enum rollout_action action,
                  char ret_reason[ROLLOUT_REASON_MAX])
 {
@@ -143,7 +149,7 @@ bool rollout_may(const struct rollout_situation *situation, enum rollout_action 
         (void)snprintf(ret_reason, ROLLOUT_REASON_MAX,
                        "Rollout %" PRId64 " is newer and decides about this slot; abort it or roll it back first.",
                        situation->newer_open);
-    else if (action == ACTION_ROLLBACK && situation->wanted == 0)
+    else if (action == ACTION_ROLLBACK && situation->wanted == 0 && ended(situation->state))
         (void)snprintf(ret_reason, ROLLOUT_REASON_MAX,
                        "None of its devices is meant to run its bundle now: there is nothing to roll back.");
     return ret_reason[0] == '\0';

@@ -88,6 +88,8 @@ static void rollback_needs_something_to_do(void **state)
     struct rollout_situation situation = {.state = ROLLOUT_COMPLETED, .wanted = 0};
     assert_false(rollout_may(&situation, ACTION_ROLLBACK, reason));
     assert_non_null(strstr(reason, "nothing to roll back"));
+    situation.state = ROLLOUT_RUNNING; /* then it is the way to stop it for good */
+    assert_true(rollout_may(&situation, ACTION_ROLLBACK, reason));
     situation = (struct rollout_situation){.state = ROLLOUT_COMPLETED, .wanted = 3, .newer_open = 42};
     assert_false(rollout_may(&situation, ACTION_ROLLBACK, reason));
     assert_non_null(strstr(reason, "Rollout 42 is newer"));
