@@ -12,7 +12,7 @@ struct alert_engine_settings {
     const char *database_url;
     int statement_timeout_ms;
     int64_t period_ms; /* > 0 */
-    /* Since when this server has heard its devices without a break: monotonic milliseconds (clock_mono_ms), or -1 while
+    /* Since when this server has heard its devices without a break: monotonic milliseconds (clock_mono_ms), or 0 while
      * the broker is away; then absence is held against nobody. Called in the engine's thread; must not block. */
     int64_t (*link_since_ms)(void *link);
     void *link;
