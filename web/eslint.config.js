@@ -5,7 +5,7 @@ import ts from 'typescript-eslint';
 import svelteConfig from './svelte.config.js';
 
 export default ts.config(
-  { ignores: ['dist/', 'src/lib/api/schema.d.ts'] },
+  { ignores: ['**/dist/', '**/test-results/', '**/src/lib/api/schema.d.ts'] },
   js.configs.recommended,
   ...ts.configs.strict,
   ...svelte.configs.recommended,
@@ -15,7 +15,7 @@ export default ts.config(
     languageOptions: { parserOptions: { parser: ts.parser, extraFileExtensions: ['.svelte'], svelteConfig } },
   },
   {
-    files: ['build/**', '*.config.*', '../tests/e2e/**'],
+    files: ['web/build/**', 'web/*.config.*', 'tests/e2e/**'],
     languageOptions: { globals: { ...globals.node } },
   },
 );

@@ -9,6 +9,9 @@ import type { AlertState, NewRollout } from './types';
 
 const TIMED = 15_000;
 
+/** Rows of one page of a list. */
+export const PAGE = 100;
+
 /** How far back the device page looks, in ms. */
 export const SERIES_RANGE = 15 * 60_000;
 
@@ -24,10 +27,10 @@ export const sites = () =>
     refetchInterval: TIMED,
   });
 
-export const devices = (q: string, after: string, limit = 100) =>
+export const devices = (q: string, after: string) =>
   queryOptions({
-    queryKey: ['devices', q, after, limit],
-    queryFn: () => unwrap(api.GET('/api/v1/devices', { params: { query: { ...(q && { q }), ...(after && { after }), limit } } })),
+    queryKey: ['devices', q, after],
+    queryFn: () => unwrap(api.GET('/api/v1/devices', { params: { query: { ...(q && { q }), ...(after && { after }), limit: PAGE } } })),
     placeholderData: keepPreviousData,
     refetchInterval: TIMED,
   });
@@ -67,14 +70,18 @@ export const deviceEvents = (id: string, limit = 100) =>
       (await unwrap(api.GET('/api/v1/devices/{id}/events', { params: { path: { id }, query: { limit } } }))).events,
   });
 
-export const bundles = () =>
-  queryOptions({ queryKey: ['bundles'], queryFn: async () => (await unwrap(api.GET('/api/v1/bundles'))).bundles });
+export const bundles = (before = '') =>
+  queryOptions({
+    queryKey: ['bundles', before],
+    queryFn: async () =>
+      (await unwrap(api.GET('/api/v1/bundles', { params: { query: { limit: PAGE, ...(before && { before }) } } }))).bundles,
+  });
 
 export const rollouts = (before = '') =>
   queryOptions({
     queryKey: ['rollouts', before],
     queryFn: async () =>
-      (await unwrap(api.GET('/api/v1/rollouts', { params: { query: { limit: 100, ...(before && { before }) } } }))).rollouts,
+      (await unwrap(api.GET('/api/v1/rollouts', { params: { query: { limit: PAGE, ...(before && { before }) } } }))).rollouts,
   });
 
 export const rollout = (id: string) =>

@@ -1,6 +1,6 @@
 import type { NewRollout } from '$lib/api/types';
 
-/** One wave as the form has it: so many devices, or so much of all of them. */
+/** One wave as the form has it: so many devices more, or as many as it needs to reach a share of all. */
 export interface WaveDraft {
   unit: 'devices' | 'percent';
   amount: number;
@@ -37,6 +37,11 @@ function waveMissing(wave: WaveDraft, n: number, isLast: boolean): string {
   return '';
 }
 
+function sharesGrow(waves: readonly WaveDraft[]): boolean {
+  const shares = waves.filter((wave) => wave.unit === 'percent').map((wave) => wave.amount);
+  return shares.every((share, i) => i === 0 || share > (shares[i - 1] ?? 0));
+}
+
 /** What is still to be filled in, as one sentence; empty when the draft can be planned. */
 export function missing(draft: Draft): string {
   if (!draft.bundle) return 'Choose a bundle.';
@@ -44,7 +49,8 @@ export function missing(draft: Draft): string {
   if (draft.target === 'query' && !draft.q.trim()) return 'Write a query. An empty one never means every device.';
   if (draft.waves.length === 0) return 'Add a wave.';
   if (!isWhole(draft.probation_s, 0)) return 'Probation is a number of seconds, 0 or more.';
-  return draft.waves.map((wave, i) => waveMissing(wave, i + 1, i === draft.waves.length - 1)).find(Boolean) ?? '';
+  const wrong = draft.waves.map((wave, i) => waveMissing(wave, i + 1, i === draft.waves.length - 1)).find(Boolean);
+  return wrong ?? (sharesGrow(draft.waves) ? '' : 'Shares are counted over all waves: each must be larger than the one before.');
 }
 
 /** The request for a complete draft. */
