@@ -54,6 +54,7 @@ void err_next(struct err_info *info, const char *fmt, ...)
     va_start(args, fmt);
     (void)vsnprintf(info->next, sizeof info->next, fmt, args);
     va_end(args);
+    text_printable(info->next);
 }
 
 const char *err_name(enum err e)

@@ -17,6 +17,7 @@ struct call {
     struct server *server;
     struct db *db;
     const char *actor;      /* "user:admin", "token:ci", "device:<id>"; "" for anyone */
+    struct grant grant;     /* what a person or a token may do; for routes that show or refine it */
     const char *device_id;  /* device port: whose certificate it is; else NULL */
     const char *address;    /* of the peer */
     const char *request_id; /* also in the answer's header X-Request-Id */
@@ -49,6 +50,9 @@ const char *call_query(const struct call *c, const char *name);
 
 /* Request header, NULL when absent. */
 const char *call_header(const struct call *c, const char *name);
+
+/* Cookie, NULL when absent. */
+const char *call_cookie(const struct call *c, const char *name);
 
 /* Answers. Exactly one, then return ERR_OK; a route that returns an error is answered with application/problem+json by
  * the one table in http/problem.c. */

@@ -8,6 +8,9 @@
 
 enum { ACTOR_MAX = 80 };
 
+/* Of a login: only over TLS, only from this host, not for scripts. */
+#define SESSION_COOKIE "__Host-muster"
+
 struct credential {
     enum { CREDENTIAL_NONE, CREDENTIAL_SESSION, CREDENTIAL_TOKEN } kind;
     uint8_t hash[SHA256_SIZE];

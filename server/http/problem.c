@@ -75,22 +75,10 @@ bool problem_is_private(enum err e, const struct err_info *info)
     }
 }
 
-/* A JSON string, whatever the bytes: a text that was cut inside a character has its broken bytes replaced. */
-static json_t *text_json(const char *text)
-{
-    char copy[ERR_TEXT_MAX];
-    (void)text_copy(copy, sizeof copy, text);
-    if (!text_is_utf8(copy, strlen(copy)))
-        for (char *c = copy; *c != '\0'; c++)
-            if ((unsigned char)*c >= 0x80)
-                *c = '?';
-    return json_string(copy);
-}
-
 static json_t *field_errors(const struct err_info *info, const char *detail)
 {
     const char *field = info->field[0] == '\0' ? "body" : info->field;
-    json_t *error = json_pack("{s:o, s:o}", "field", text_json(field), "message", text_json(detail));
+    json_t *error = json_pack("{s:s, s:s}", "field", field, "message", detail);
     if (info->offset >= 0)
         (void)json_object_set_new(error, "offset", json_integer(info->offset));
     return json_pack("[o]", error);
@@ -106,11 +94,10 @@ char *problem_print(enum err e, const struct err_info *info, const char *request
     char type[16 + ERR_CODE_MAX];
     (void)snprintf(type, sizeof type, "urn:muster:%s", code);
 
-    json_auto_t *json =
-        json_pack("{s:o, s:s, s:i, s:o, s:o, s:s}", "type", text_json(type), "title", problem->title, "status",
-                  (int)problem->status, "code", text_json(code), "detail", text_json(detail), "request_id", request_id);
+    json_auto_t *json = json_pack("{s:s, s:s, s:i, s:s, s:s, s:s}", "type", type, "title", problem->title, "status",
+                                  (int)problem->status, "code", code, "detail", detail, "request_id", request_id);
     if (next[0] != '\0')
-        (void)json_object_set_new(json, "next", text_json(next));
+        (void)json_object_set_new(json, "next", json_string(next));
     if (own && (info->field[0] != '\0' || info->offset >= 0))
         (void)json_object_set_new(json, "field_errors", field_errors(info, detail));
     char *text = NULL;

@@ -125,9 +125,9 @@ static void deadline_set(struct watch *w, struct watched *watched, int64_t deadl
     watched->deadline_ms = deadline_ms;
 }
 
-void watch_expect(struct watch *w, struct watched *watched, int64_t bytes)
+void watch_expect(struct watch *w, struct watched *watched, int64_t since_ms, int64_t bytes)
 {
-    deadline_set(w, watched, clock_mono_ms() + WATCH_GRACE_MS + bytes * 1000 / WATCH_BYTES_PER_S);
+    deadline_set(w, watched, since_ms + WATCH_GRACE_MS + bytes * 1000 / WATCH_BYTES_PER_S);
 }
 
 void watch_rest(struct watch *w, struct watched *watched)

@@ -23,7 +23,8 @@ struct watched *watch_add(struct watch *w, int fd);
 /* Before the socket is closed. NULL is fine. */
 void watch_remove(struct watch *w, struct watched *watched);
 
-/* Its head, or a body of so many bytes, must have passed in time from now. Any thread; NULL is fine. */
-void watch_expect(struct watch *w, struct watched *watched, int64_t bytes);
+/* Since since_ms (monotonic) its head, or a body of so many bytes, is on the way, and must have passed in time. Any
+ * thread; NULL is fine. */
+void watch_expect(struct watch *w, struct watched *watched, int64_t since_ms, int64_t bytes);
 /* Nothing is expected of the client: the server works, or streams. */
 void watch_rest(struct watch *w, struct watched *watched);

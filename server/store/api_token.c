@@ -10,6 +10,17 @@
     " 'created_at', ms(created_at), 'expires_at', ms(expires_at), 'used_at', ms(used_at),"                             \
     " 'revoked_at', ms(revoked_at))"
 
+enum err api_token_check_name(const char *name, struct err_info *info)
+{
+    static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+    size_t n = strspn(name, allowed);
+    if (n > 0 && n < API_TOKEN_NAME_SIZE && name[n] == '\0' && strchr("._-", name[0]) == NULL)
+        return ERR_OK;
+    return err_field(info, ERR_INVALID, "name",
+                     "a token's name has 1 to 63 letters, digits, dots, hyphens and underscores, and starts with a "
+                     "letter or digit");
+}
+
 enum err api_token_add(struct db *db, const struct api_token *token, int64_t *ret_id, int64_t *ret_expires_ms,
                        struct err_info *info)
 {
@@ -58,35 +69,19 @@ enum err api_token_touch(struct db *db, const uint8_t hash[SHA256_SIZE], struct 
                    DB_ARGS(db_bytes(hash, SHA256_SIZE)), NULL, info);
 }
 
-static enum err json_take(const struct rows *rows, char **ret_json)
-{
-    char *json = strdup(rows_text(rows, 0, 0));
-    if (json == NULL)
-        return ERR_NO_MEMORY;
-    *ret_json = json;
-    return ERR_OK;
-}
-
 enum err api_token_list(struct db *db, char **ret_json, struct err_info *info)
 {
-    cleanup_rows struct rows *rows = NULL;
-    enum err e = db_query(db,
-                          "SELECT jsonb_build_object('tokens', coalesce(jsonb_agg(" TOKEN_JSON
-                          " ORDER BY id DESC), '[]')) FROM api_token",
-                          DB_NO_ARGS, &rows, info);
-    return e == ERR_OK ? json_take(rows, ret_json) : e;
+    return db_query_text(db,
+                         "SELECT jsonb_build_object('tokens', coalesce(jsonb_agg(" TOKEN_JSON
+                         " ORDER BY id DESC), '[]')) FROM api_token",
+                         DB_NO_ARGS, ret_json, info);
 }
 
 enum err api_token_get(struct db *db, int64_t id, char **ret_json, struct err_info *info)
 {
-    cleanup_rows struct rows *rows = NULL;
-    enum err e =
-        db_query(db, "SELECT " TOKEN_JSON " FROM api_token WHERE id = $1::bigint", DB_ARGS(db_i64(id)), &rows, info);
-    if (e != ERR_OK)
-        return e;
-    if (rows_count(rows) == 0)
-        return err_set(info, ERR_NOT_FOUND, "there is no token with this id");
-    return json_take(rows, ret_json);
+    enum err e = db_query_text(db, "SELECT " TOKEN_JSON " FROM api_token WHERE id = $1::bigint", DB_ARGS(db_i64(id)),
+                               ret_json, info);
+    return e == ERR_NOT_FOUND ? err_set(info, e, "there is no token with this id") : e;
 }
 
 enum err api_token_revoke(struct db *db, int64_t id, struct err_info *info)

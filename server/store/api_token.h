@@ -15,6 +15,9 @@ struct api_token {
     int64_t expires_in_s; /* 0: does not expire */
 };
 
+/* ERR_INVALID with the field `name`. Pure. */
+[[nodiscard]] enum err api_token_check_name(const char *name, struct err_info *info);
+
 /* Inside the caller's transaction, or alone. ret_expires_ms: Unix ms, 0 when it does not expire. */
 [[nodiscard]] enum err api_token_add(struct db *db, const struct api_token *token, int64_t *ret_id,
                                      int64_t *ret_expires_ms, struct err_info *info);

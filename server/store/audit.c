@@ -3,8 +3,6 @@
 #include "common/base/cleanup.h"
 #include "common/base/json.h"
 
-#include <string.h>
-
 static enum err value_print(const json_t *value, char **ret_text)
 {
     return value == NULL ? ERR_OK : json_print(value, ret_text, NULL);
@@ -26,19 +24,11 @@ enum err audit_add(struct db *db, const struct audit_entry *entry, struct err_in
 
 enum err audit_list(struct db *db, int64_t limit, int64_t before_id, char **ret_json, struct err_info *info)
 {
-    cleanup_rows struct rows *rows = NULL;
-    enum err e = db_query(
+    return db_query_text(
         db,
         "SELECT jsonb_build_object('entries', coalesce(jsonb_agg(jsonb_build_object("
         "'id', id::text, 't', ms(t), 'actor', actor, 'action', action, 'target', target, 'address', address,"
         " 'request_id', request_id, 'before', before, 'after', after) ORDER BY id DESC), '[]'))"
         " FROM (SELECT * FROM audit WHERE $2::bigint = 0 OR id < $2::bigint ORDER BY id DESC LIMIT $1::bigint) a",
-        DB_ARGS(db_i64(limit), db_i64(before_id)), &rows, info);
-    if (e != ERR_OK)
-        return e;
-    char *json = strdup(rows_text(rows, 0, 0));
-    if (json == NULL)
-        return ERR_NO_MEMORY;
-    *ret_json = json;
-    return ERR_OK;
+        DB_ARGS(db_i64(limit), db_i64(before_id)), ret_json, info);
 }

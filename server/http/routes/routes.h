@@ -25,6 +25,12 @@ extern const struct route_table routes_enrol;
 extern const struct route_table routes_device_desired;
 extern const struct route_table routes_objects;
 
+/* GET /healthz, the one route that runs in an I/O thread: it has no database and must not wait. */
+enum err health_alive(struct call *c);
+
+/* openapi's Me, as an answer: also to a login. */
+[[nodiscard]] enum err me_answer(struct call *c, const char *actor, struct grant grant);
+
 /* The tables of a port. Static. */
 const struct route_table *const *routes_of_api_port(size_t *ret_count);
 const struct route_table *const *routes_of_device_port(size_t *ret_count);
