@@ -8,6 +8,7 @@
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { RSA_BITS_MIN = 2048, RSA_BITS_MAX = 8192 };
 
@@ -49,14 +50,20 @@ static bool key_ok(const EVP_PKEY *key)
     }
 }
 
-static enum err csr_check(struct csr *csr, struct err_info *info)
+static void cleanup_request_p(X509_REQ **request)
 {
-    EVP_PKEY *key = X509_REQ_get0_pubkey(csr->request);
+    X509_REQ_free(*request);
+}
+#define cleanup_request [[gnu::cleanup(cleanup_request_p)]]
+
+static enum err request_check(X509_REQ *request, struct err_info *info)
+{
+    EVP_PKEY *key = X509_REQ_get0_pubkey(request);
     if (key == NULL || !key_ok(key))
         return csr_refuse(info, "the key must be EC P-256 or P-384, Ed25519, or RSA of 2048 to 8192 bits");
-    if (X509_REQ_verify(csr->request, key) != 1)
+    if (X509_REQ_verify(request, key) != 1)
         return csr_refuse(info, "the request is not signed by the key it is for");
-    return x509_public_key_hash(X509_REQ_get_X509_PUBKEY(csr->request), csr->public_key);
+    return ERR_OK;
 }
 
 enum err csr_parse(const char *pem, size_t len, struct csr **ret_csr, struct err_info *info)
@@ -64,17 +71,24 @@ enum err csr_parse(const char *pem, size_t len, struct csr **ret_csr, struct err
     if (len > CSR_PEM_MAX)
         return csr_refuse(info, "the request is larger than 16 KiB");
     cleanup_bio BIO *bio = BIO_new_mem_buf(pem, (int)len);
-    cleanup_csr struct csr *csr = calloc(1, sizeof *csr);
-    if (bio == NULL || csr == NULL)
+    if (bio == NULL)
         return ERR_NO_MEMORY;
-    csr->request = PEM_read_bio_X509_REQ(bio, NULL, pem_no_password, NULL);
-    if (csr->request == NULL)
+    cleanup_request X509_REQ *request = PEM_read_bio_X509_REQ(bio, NULL, pem_no_password, NULL);
+    if (request == NULL)
         return csr_refuse(info, "this is not a PEM certificate request (-----BEGIN CERTIFICATE REQUEST-----)");
-    enum err e = csr_check(csr, info);
+    enum err e = request_check(request, info);
+    char public_key[SHA256_HEX];
+    if (e == ERR_OK)
+        e = x509_public_key_hash(X509_REQ_get_X509_PUBKEY(request), public_key);
     if (e != ERR_OK)
         return e;
+    struct csr *csr = calloc(1, sizeof *csr);
+    if (csr == NULL)
+        return ERR_NO_MEMORY;
+    csr->request = request;
+    request = NULL;
+    memcpy(csr->public_key, public_key, sizeof csr->public_key);
     *ret_csr = csr;
-    csr = NULL;
     return ERR_OK;
 }
 

@@ -240,7 +240,7 @@ static enum err broker_clients_write(const struct init *in, const X509 *device_c
         e = pem_certificate_text(server_ca, &server, info);
     if (e != ERR_OK)
         return e;
-    cleanup_buf struct buf text = BUF_INIT(64 * 1024);
+    cleanup_buf struct buf text = BUF_INIT(65536);
     e = buf_addf(&text, "%s%s", device, server);
     if (e == ERR_OK)
         e = file_write(path, text.data, text.len, 0644);

@@ -11,6 +11,7 @@
 
 enum { PEM_FILE_MAX = 64 * 1024 };
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): the type that OpenSSL wants */
 int pem_no_password(char *out, int size, int writing, void *arg)
 {
     (void)out;
@@ -74,37 +75,42 @@ enum err pem_key_read(const char *path, EVP_PKEY **ret_key, struct err_info *inf
     return ERR_OK;
 }
 
-/* What was written to a memory BIO, copied. */
-static enum err bio_text(BIO *bio, char **ret_text)
+static enum err certificate_print(BIO *bio, const X509 *certificate, struct err_info *info)
 {
-    char *data = NULL;
-    long len = BIO_get_mem_data(bio, &data);
-    char *text = len <= 0 ? NULL : strndup(data, (size_t)len);
-    if (text == NULL)
-        return ERR_NO_MEMORY;
-    *ret_text = text;
+    if (bio == NULL || PEM_write_bio_X509(bio, certificate) != 1)
+        return x509_fail(info, "a certificate cannot be written as PEM");
     return ERR_OK;
 }
 
 enum err pem_certificate_text(const X509 *certificate, char **ret_text, struct err_info *info)
 {
     cleanup_bio BIO *bio = BIO_new(BIO_s_mem());
-    if (bio == NULL || PEM_write_bio_X509(bio, certificate) != 1)
-        return x509_fail(info, "a certificate cannot be written as PEM");
-    return bio_text(bio, ret_text);
+    enum err e = certificate_print(bio, certificate, info);
+    if (e != ERR_OK)
+        return e;
+    const char *data = NULL;
+    long len = BIO_get_mem_data(bio, &data);
+    char *text = strndup(data, (size_t)len);
+    if (text == NULL)
+        return ERR_NO_MEMORY;
+    *ret_text = text;
+    return ERR_OK;
 }
 
-static enum err pem_write(const char *path, const char *text, mode_t mode, struct err_info *info)
+/* The file becomes what was printed into bio. */
+static enum err pem_write(const char *path, BIO *bio, mode_t mode, struct err_info *info)
 {
-    enum err e = file_write(path, text, strlen(text), mode);
+    const char *data = NULL;
+    long len = BIO_get_mem_data(bio, &data);
+    enum err e = file_write(path, data, (size_t)len, mode);
     return e == ERR_OK ? ERR_OK : err_set(info, e, "%s cannot be written: %s", path, err_name(e));
 }
 
 enum err pem_certificate_write(const char *path, const X509 *certificate, struct err_info *info)
 {
-    cleanup_free char *text = NULL;
-    enum err e = pem_certificate_text(certificate, &text, info);
-    return e == ERR_OK ? pem_write(path, text, 0644, info) : e;
+    cleanup_bio BIO *bio = BIO_new(BIO_s_mem());
+    enum err e = certificate_print(bio, certificate, info);
+    return e == ERR_OK ? pem_write(path, bio, 0644, info) : e;
 }
 
 enum err pem_key_write(const char *path, const EVP_PKEY *key, struct err_info *info)
@@ -112,11 +118,5 @@ enum err pem_key_write(const char *path, const EVP_PKEY *key, struct err_info *i
     cleanup_bio BIO *bio = BIO_new(BIO_s_secmem());
     if (bio == NULL || PEM_write_bio_PKCS8PrivateKey(bio, key, NULL, NULL, 0, NULL, NULL) != 1)
         return x509_fail(info, "a private key cannot be written as PEM");
-    cleanup_free char *text = NULL;
-    enum err e = bio_text(bio, &text);
-    if (e == ERR_OK)
-        e = pem_write(path, text, 0600, info);
-    if (text != NULL)
-        OPENSSL_cleanse(text, strlen(text));
-    return e;
+    return pem_write(path, bio, 0600, info);
 }

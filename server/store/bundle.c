@@ -27,8 +27,8 @@ enum err bundle_present(struct db *db, const struct manifest *manifest, bool *re
     if (e != ERR_OK)
         return e;
     cleanup_rows struct rows *rows = NULL;
-    e = db_query(db, sql, DB_ARGS(db_text(manifest->id), db_text(manifest->slot), db_text(manifest->version)),
-                          &rows, info);
+    e = db_query(db, sql, DB_ARGS(db_text(manifest->id), db_text(manifest->slot), db_text(manifest->version)), &rows,
+                 info);
     if (e != ERR_OK)
         return e;
     if (rows_count(rows) > 0 && !text_eq(rows_text(rows, 0, 0), manifest->id)) {
@@ -57,7 +57,7 @@ enum err bundle_add(struct db *db, const struct bundle_row *row, struct err_info
         " uploaded_by) VALUES ($1::text, $2::text, $3::text, $4::text, $5::bigint, $6::bytea, $7::jsonb, $8::text,"
         " string_to_array($9::text, ','), $10::text)";
     const struct manifest *m = row->manifest;
-    cleanup_buf struct buf key_ids = BUF_INIT(BUNDLE_KEYS_MAX * MINISIG_ID_TEXT);
+    cleanup_buf struct buf key_ids = BUF_INIT((size_t)BUNDLE_KEYS_MAX * MINISIG_ID_TEXT);
     enum err e = key_ids_join(row->keys, &key_ids);
     if (e != ERR_OK)
         return e;

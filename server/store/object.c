@@ -1,8 +1,8 @@
 #include "server/store/object.h"
 
-#include "common/base/cleanup.h"
-
 #include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
 
 enum err object_find(struct db *db, const char *sha256, int64_t *ret_size, struct err_info *info)
 {
@@ -35,7 +35,7 @@ static enum err read_at(int fd, void *out, size_t len, int64_t offset, struct er
 
 static enum err chunks_add(struct db *db, const char *sha256, int fd, int64_t size, struct err_info *info)
 {
-    cleanup_free char *chunk = malloc(OBJECT_CHUNK_SIZE);
+    char *chunk = malloc(OBJECT_CHUNK_SIZE);
     enum err e = chunk == NULL ? ERR_NO_MEMORY : ERR_OK;
     for (int64_t at = 0, n = 0; e == ERR_OK && at < size; at += OBJECT_CHUNK_SIZE, n++) {
         size_t len = size - at < OBJECT_CHUNK_SIZE ? (size_t)(size - at) : OBJECT_CHUNK_SIZE;
@@ -44,6 +44,7 @@ static enum err chunks_add(struct db *db, const char *sha256, int fd, int64_t si
             e = db_exec(db, "INSERT INTO object_chunk (sha256, n, bytes) VALUES ($1::text, $2::integer, $3::bytea)",
                         DB_ARGS(db_text(sha256), db_i64(n), db_bytes(chunk, len)), NULL, info);
     }
+    free(chunk);
     return e;
 }
 

@@ -212,13 +212,13 @@ static void init_never_replaces_a_ca(void **state)
     struct err_info info;
     char path[128];
     assert_int_equal(unlink(kit_path(&kit, "device-ca.key", path)), 0);
-    cleanup_free char *gone = init_again(&kit, "localhost", ERR_INVALID, &info);
+    free(init_again(&kit, "localhost", ERR_INVALID, &info));
     assert_says(info.text, "device-ca.key is not");
     assert_says(info.next, "backup");
 
     cleanup_key EVP_PKEY *other = EVP_EC_gen("P-256");
     assert_int_equal(pem_key_write(path, other, &info), ERR_OK);
-    cleanup_free char *wrong = init_again(&kit, "localhost", ERR_INVALID, &info);
+    free(init_again(&kit, "localhost", ERR_INVALID, &info));
     assert_says(info.text, "do not belong together");
 }
 
@@ -250,7 +250,7 @@ static void init_runs_once_at_a_time(void **state)
     struct err_info info;
     cleanup_dir DIR *dir = opendir(kit.dir);
     assert_int_equal(flock(dirfd(dir), LOCK_EX), 0);
-    cleanup_free char *said = init_again(&kit, "localhost", ERR_CONFLICT, &info);
+    free(init_again(&kit, "localhost", ERR_CONFLICT, &info));
     assert_says(info.text, "another `pki init`");
 }
 
