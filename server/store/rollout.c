@@ -222,18 +222,16 @@ static enum err act_audit(struct db *db, const struct act *act, enum rollout_sta
 static enum err act_work(struct db *db, void *arg, struct err_info *info)
 {
     const struct act *act = arg;
-    enum rollout_state from;
-    enum rollout_state to;
+    enum rollout_state from = ROLLOUT_DRAFT;
+    enum rollout_state to = ROLLOUT_DRAFT;
     enum err e = act_allowed(db, act, &from, info);
     if (e != ERR_OK)
         return e;
     if (!rollout_next(from, rollout_action_event(act->action), &to))
         return err_set(info, ERR_INTERNAL, "rollout_may() and rollout_next() disagree");
-    char reason[ROLLOUT_REASON_MAX];
-    if (act->reason[0] != '\0')
-        (void)text_copy(reason, sizeof reason, act->reason);
-    else
-        (void)snprintf(reason, sizeof reason, "%s asked to %s.", act->actor->name, rollout_action_name(act->action));
+    char asked[ROLLOUT_REASON_MAX];
+    (void)snprintf(asked, sizeof asked, "%s asked to %s.", act->actor->name, rollout_action_name(act->action));
+    const char *reason = act->reason[0] == '\0' ? asked : act->reason;
     if (act->action == ACTION_RESUME)
         e = accept_failures(db, act, info);
     if (e == ERR_OK)
