@@ -1,8 +1,6 @@
 #include "common/base/cleanup.h"
-#include "common/base/text.h"
 #include "server/http/routes/routes.h"
 #include "server/http/secret.h"
-#include "server/store/audit.h"
 #include "server/store/enrolment.h"
 
 #include <inttypes.h>
@@ -61,16 +59,7 @@ static enum err change_audit(const struct change *change, struct db *db, const c
 {
     char target[48];
     (void)snprintf(target, sizeof target, "enrolment_token:%" PRId64, change->id);
-    const struct audit_entry entry = {
-        .actor = change->call->actor,
-        .action = action,
-        .target = target,
-        .address = change->call->address,
-        .request_id = change->call->request_id,
-        .before = before,
-        .after = after,
-    };
-    return audit_add(db, &entry, info);
+    return call_audit(change->call, db, action, target, before, after, info);
 }
 
 /* The token as the API shows it, for the audit row. */
@@ -132,9 +121,9 @@ static enum err revoke_work(struct db *db, void *arg, struct err_info *info)
 static enum err handle_revoke(struct call *c)
 {
     struct change change = {.call = c};
-    if (text_to_i64(call_path(c, "id"), 1, INT64_MAX, &change.id) != ERR_OK)
-        return err_set(&c->info, ERR_NOT_FOUND, "there is no such enrolment token");
-    enum err e = db_transaction(c->db, revoke_work, &change, &c->info);
+    enum err e = call_path_id(c, "id", &change.id);
+    if (e == ERR_OK)
+        e = db_transaction(c->db, revoke_work, &change, &c->info);
     return e == ERR_OK ? call_answer_empty(c, 204) : e;
 }
 
