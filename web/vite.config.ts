@@ -19,5 +19,7 @@ export default defineConfig({
     reportCompressedSize: false,
   },
   worker: { format: 'es' },
+  // `MUSTER_URL=https://localhost:8443 npm run dev`: this source, with the data of a running server.
+  server: { proxy: { '/api': { target: process.env.MUSTER_URL ?? 'https://localhost:8443', secure: false } } },
   test: { include: ['src/**/*.test.ts'] },
 });
