@@ -1,0 +1,247 @@
+#include "agent/state/state.h"
+
+#include "common/base/log.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { SCHEMA_VERSION = 1 };
+
+struct state {
+    sqlite3 *db;
+};
+
+/* Exclusive locking keeps WAL's index in private memory and a second agent out. The cache is small: a query reads a few
+ * pages. */
+static const char pragmas[] = "PRAGMA locking_mode = EXCLUSIVE;"
+                              "PRAGMA journal_mode = WAL;"
+                              "PRAGMA synchronous = FULL;"
+                              "PRAGMA cache_size = -256;"
+                              "PRAGMA wal_autocheckpoint = 128;"
+                              "PRAGMA journal_size_limit = 1048576;"
+                              "PRAGMA temp_store = MEMORY;";
+
+static const char schema[] =
+    "BEGIN;"
+    "CREATE TABLE value (key TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;"
+    "CREATE TABLE slot (slot TEXT PRIMARY KEY, phase TEXT NOT NULL, target TEXT NOT NULL, version TEXT NOT NULL,"
+    " probation_s INTEGER NOT NULL, object TEXT NOT NULL, object_size INTEGER NOT NULL, hold_on INTEGER NOT NULL,"
+    " hold_then_apply INTEGER NOT NULL, hold_expires INTEGER NOT NULL, hold_reason TEXT NOT NULL,"
+    " generation INTEGER NOT NULL, target_counter INTEGER NOT NULL, downloaded INTEGER NOT NULL,"
+    " tries INTEGER NOT NULL, boots INTEGER NOT NULL, committed TEXT NOT NULL, previous TEXT NOT NULL,"
+    " counter INTEGER NOT NULL, stage TEXT, code TEXT NOT NULL, detail TEXT NOT NULL, device_left TEXT) WITHOUT ROWID;"
+    "CREATE TABLE item (id INTEGER PRIMARY KEY, seq INTEGER, rank INTEGER NOT NULL, bytes INTEGER NOT NULL,"
+    " body TEXT NOT NULL);"
+    "CREATE INDEX item_next ON item (seq, rank, id, bytes);"
+    "PRAGMA user_version = 1;"
+    "COMMIT;";
+
+static enum err error_of(int rc)
+{
+    switch (rc & 0xff) {
+    case SQLITE_OK:
+    case SQLITE_ROW:
+    case SQLITE_DONE:
+        return ERR_OK;
+    case SQLITE_FULL:
+        return ERR_NO_SPACE;
+    case SQLITE_NOMEM:
+        return ERR_NO_MEMORY;
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB:
+        return ERR_CORRUPT;
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+        return ERR_CONFLICT;
+    default:
+        return ERR_IO;
+    }
+}
+
+static enum err script_run(sqlite3 *db, const char *sql)
+{
+    return error_of(sqlite3_exec(db, sql, NULL, NULL, NULL));
+}
+
+static enum err number_read(sqlite3 *db, const char *sql, int64_t *ret_value)
+{
+    cleanup_statement sqlite3_stmt *statement = NULL;
+    int rc = sqlite3_prepare_v2(db, sql, -1, &statement, NULL);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_step(statement);
+    if (rc != SQLITE_ROW)
+        return rc == SQLITE_DONE ? ERR_NOT_FOUND : error_of(rc);
+    *ret_value = sqlite3_column_int64(statement, 0);
+    return ERR_OK;
+}
+
+static enum err schema_check(sqlite3 *db, bool *ret_new, struct err_info *info)
+{
+    int64_t version = 0;
+    enum err e = number_read(db, "PRAGMA user_version", &version);
+    if (e != ERR_OK)
+        return e;
+    if (version > SCHEMA_VERSION)
+        return err_set(info, ERR_UNSUPPORTED, "the state was written by a newer agent (format %d)", (int)version);
+    *ret_new = version == 0;
+    return version == 0 ? script_run(db, schema) : ERR_OK;
+}
+
+static enum err file_open(const char *path, struct state **ret_state, bool *ret_new, struct err_info *info)
+{
+    struct state *state = calloc(1, sizeof *state);
+    if (state == NULL)
+        return ERR_NO_MEMORY;
+    enum err e = error_of(sqlite3_open_v2(path, &state->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, NULL));
+    if (e == ERR_OK)
+        e = script_run(state->db, pragmas);
+    if (e == ERR_OK)
+        e = schema_check(state->db, ret_new, info);
+    if (e != ERR_OK) {
+        if (info != NULL && info->text[0] == '\0')
+            (void)err_set(info, e, "cannot open %s: %s", path,
+                          state->db == NULL ? err_name(e) : sqlite3_errmsg(state->db));
+        state_close(state);
+        return e;
+    }
+    *ret_state = state;
+    return ERR_OK;
+}
+
+/* The damaged file is kept for whoever wants to know; its log would be applied to the new one. */
+static void file_put_aside(const char *path)
+{
+    char name[PATH_MAX];
+    if (snprintf(name, sizeof name, "%s.damaged", path) < (int)sizeof name)
+        (void)rename(path, name);
+    if (snprintf(name, sizeof name, "%s-wal", path) < (int)sizeof name)
+        (void)unlink(name);
+    if (snprintf(name, sizeof name, "%s-shm", path) < (int)sizeof name)
+        (void)unlink(name);
+}
+
+enum err state_open(const char *path, struct state **ret_state, bool *ret_new, struct err_info *info)
+{
+    enum err e = file_open(path, ret_state, ret_new, info);
+    if (e != ERR_CORRUPT)
+        return e;
+    log_error("state_damaged", "file=%s action=\"put aside and begun anew\"", path);
+    if (info != NULL)
+        *info = (struct err_info){.offset = -1};
+    file_put_aside(path);
+    return file_open(path, ret_state, ret_new, info);
+}
+
+void state_close(struct state *state)
+{
+    if (state == NULL)
+        return;
+    (void)sqlite3_close(state->db);
+    free(state);
+}
+
+enum err state_begin(struct state *state)
+{
+    return script_run(state->db, "BEGIN IMMEDIATE");
+}
+
+enum err state_commit(struct state *state)
+{
+    enum err e = script_run(state->db, "COMMIT");
+    if (e != ERR_OK)
+        state_rollback(state);
+    return e;
+}
+
+void state_rollback(struct state *state)
+{
+    /* After some errors SQLite has rolled back by itself; then there is nothing to do. */
+    if (sqlite3_get_autocommit(state->db) == 0)
+        (void)script_run(state->db, "ROLLBACK");
+}
+
+enum err state_prepare(struct state *state, const char *sql, sqlite3_stmt **ret_statement)
+{
+    return error_of(sqlite3_prepare_v2(state->db, sql, -1, ret_statement, NULL));
+}
+
+enum err state_run(struct state *state, sqlite3_stmt *statement)
+{
+    bool row = false;
+    return state_row(state, statement, &row);
+}
+
+enum err state_row(struct state *state, sqlite3_stmt *statement, bool *ret_row)
+{
+    (void)state;
+    int rc = sqlite3_step(statement);
+    *ret_row = rc == SQLITE_ROW;
+    return error_of(rc);
+}
+
+const char *state_column_text(sqlite3_stmt *statement, int column)
+{
+    const char *text = (const char *)sqlite3_column_text(statement, column);
+    return text == NULL ? "" : text;
+}
+
+static enum err value_select(struct state *state, const char *key, sqlite3_stmt **ret_statement)
+{
+    bool row = false;
+    enum err e = state_prepare(state, "SELECT value FROM value WHERE key = ?1", ret_statement);
+    if (e == ERR_OK)
+        e = error_of(sqlite3_bind_text(*ret_statement, 1, key, -1, SQLITE_STATIC));
+    if (e == ERR_OK)
+        e = state_row(state, *ret_statement, &row);
+    return e == ERR_OK && !row ? ERR_NOT_FOUND : e;
+}
+
+enum err state_text_get(struct state *state, const char *key, char **ret_text)
+{
+    cleanup_statement sqlite3_stmt *statement = NULL;
+    enum err e = value_select(state, key, &statement);
+    if (e != ERR_OK)
+        return e;
+    char *text = strdup(state_column_text(statement, 0));
+    if (text == NULL)
+        return ERR_NO_MEMORY;
+    *ret_text = text;
+    return ERR_OK;
+}
+
+enum err state_number_get(struct state *state, const char *key, int64_t *ret_value)
+{
+    cleanup_statement sqlite3_stmt *statement = NULL;
+    enum err e = value_select(state, key, &statement);
+    if (e == ERR_OK)
+        *ret_value = sqlite3_column_int64(statement, 0);
+    return e;
+}
+
+static const char value_put[] = "INSERT INTO value (key, value) VALUES (?1, ?2)"
+                                " ON CONFLICT (key) DO UPDATE SET value = excluded.value";
+
+enum err state_text_put(struct state *state, const char *key, const char *text)
+{
+    cleanup_statement sqlite3_stmt *statement = NULL;
+    enum err e = state_prepare(state, value_put, &statement);
+    if (e == ERR_OK)
+        e = error_of(sqlite3_bind_text(statement, 1, key, -1, SQLITE_STATIC));
+    if (e == ERR_OK)
+        e = error_of(sqlite3_bind_text(statement, 2, text, -1, SQLITE_STATIC));
+    return e == ERR_OK ? state_run(state, statement) : e;
+}
+
+enum err state_number_put(struct state *state, const char *key, int64_t value)
+{
+    cleanup_statement sqlite3_stmt *statement = NULL;
+    enum err e = state_prepare(state, value_put, &statement);
+    if (e == ERR_OK)
+        e = error_of(sqlite3_bind_text(statement, 1, key, -1, SQLITE_STATIC));
+    if (e == ERR_OK)
+        e = error_of(sqlite3_bind_int64(statement, 2, value));
+    return e == ERR_OK ? state_run(state, statement) : e;
+}

@@ -1,0 +1,337 @@
+/* What each action of the update table does. */
+
+#include "agent/state/journal.h"
+#include "agent/update/updater_internal.h"
+#include "agent/update/versions.h"
+#include "common/base/clock.h"
+#include "common/base/crypt.h"
+#include "common/base/log.h"
+#include "common/base/text.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <unistd.h>
+
+enum {
+    START_MAX_MS = 130 * 1000,  /* for muster-infer to load the target; it is ended itself before that */
+    RESTORE_MAX_MS = 60 * 1000, /* for muster-infer to load the committed version again */
+    ERRORS_PERCENT_MAX = 1      /* of the inferences of a probation */
+};
+
+/* ---- what runs ---- */
+
+/* Makes the links and muster-infer follow the row. */
+static enum err current_run(struct slot *slot)
+{
+    struct supervisor_model model = {0};
+    cleanup_manifest struct manifest *manifest = NULL;
+    char dir[VERSION_PATH_SIZE];
+    struct supervisor *supervisor = slot->updater->parts.supervisor;
+    const char *current = update_current(&slot->row);
+    enum err e = versions_link(&slot->row);
+    if (e == ERR_OK && current[0] == '\0') {
+        supervisor_stop(supervisor, slot->row.slot);
+        return ERR_OK;
+    }
+    if (e == ERR_OK)
+        e = versions_find(slot->row.slot, current, dir, &manifest);
+    if (e != ERR_OK)
+        return e;
+    const struct manifest_file *file = manifest_file_find(manifest, manifest->model.file);
+    if (file == NULL)
+        return ERR_CORRUPT;
+    (void)text_copy(model.slot, sizeof model.slot, slot->row.slot);
+    (void)text_copy(model.bundle, sizeof model.bundle, current);
+    (void)text_copy(model.sha256, sizeof model.sha256, file->sha256);
+    (void)snprintf(model.model, sizeof model.model, "%s/%s", dir, file->path);
+    (void)snprintf(model.manifest, sizeof model.manifest, "%s/" MANIFEST_NAME, dir);
+    return supervisor_run(supervisor, &model);
+}
+
+void slot_run(struct slot *slot)
+{
+    enum err e = current_run(slot);
+    if (e != ERR_OK)
+        log_error("version_not_started", "slot=%s bundle=%.12s error=%s", slot->row.slot, update_current(&slot->row),
+                  err_name(e));
+}
+
+/* ---- download ---- */
+
+static void fetch_progress(void *user, int64_t bytes)
+{
+    struct slot *slot = user;
+    slot->row.downloaded = bytes;
+}
+
+/* A child has failed: try again, or give the target up. */
+static void child_failed(struct slot *slot, const char *code, const char *detail, bool transient)
+{
+    bool again = update_try_again(&slot->row, code, transient);
+    log_warn("update_step_failed", "slot=%s phase=%s code=%s again=%s detail=\"%s\"", slot->row.slot,
+             update_phase_name(slot->row.phase), code, again ? "true" : "false", detail);
+    if (!again) {
+        slot_event(slot, UPDATE_FAIL, code, detail);
+        return;
+    }
+    if (!transient && journal_put(slot->updater->parts.state, &slot->row) != ERR_OK)
+        log_warn("journal_not_written", "slot=%s", slot->row.slot); /* then one try more is made after a crash */
+    if (text_eq(code, "part_missing"))
+        slot_event(slot, UPDATE_REDO, NULL, NULL);
+    else
+        slot_retry(slot);
+}
+
+static void fetch_done(void *user, const struct fetch_answer *answer)
+{
+    struct slot *slot = user;
+    char detail[UPDATE_DETAIL_SIZE];
+    if (!answer->ok) {
+        child_failed(slot, answer->code, answer->detail, answer->transient);
+        return;
+    }
+    slot->row.downloaded = slot->row.want.object_size;
+    (void)snprintf(detail, sizeof detail, "%.1f MB in %.1f s", (double)slot->row.downloaded / 1e6,
+                   (double)(clock_mono_ms() - slot->began_ms) / 1e3);
+    slot_event(slot, UPDATE_FETCHED, NULL, detail);
+}
+
+static void do_fetch(struct slot *slot)
+{
+    char part[VERSION_PATH_SIZE];
+    struct err_info info = {0};
+    const struct updater_parts *parts = &slot->updater->parts;
+    const struct desired_slot *want = &slot->row.want;
+    slot_run(slot); /* a switch that was taken back leaves it to this */
+    if (want->object[0] == '\0') {
+        slot_event(slot, UPDATE_FAIL, "object_not_found", "the server names no object that this agent can use");
+        return;
+    }
+    versions_part_path(want->object, part);
+    json_t *members = json_pack("{ss so ss}", "sha256", want->object, "size", json_id(want->object_size), "file", part);
+    if (fetch_start(&slot->fetch, parts->loop, parts->fetch, "object", members, fetch_progress, fetch_done, slot,
+                    &info) != ERR_OK)
+        child_failed(slot, "internal", info.text, true);
+}
+
+/* ---- verification ---- */
+
+static void unpack_done(void *user, const struct fetch_answer *answer)
+{
+    struct slot *slot = user;
+    char part[VERSION_PATH_SIZE];
+    if (!answer->ok) {
+        child_failed(slot, answer->code, answer->detail, answer->transient);
+        return;
+    }
+    versions_part_path(slot->row.want.object, part);
+    slot_event(slot, UPDATE_VERIFIED, NULL, NULL);
+    if (slot->row.phase != UPDATE_VERIFYING)
+        (void)unlink(part); /* if that fails, it is tidied away later */
+}
+
+static void do_unpack(struct slot *slot)
+{
+    char part[VERSION_PATH_SIZE];
+    char scratch[VERSION_PATH_SIZE];
+    struct err_info info = {0};
+    const struct updater_parts *parts = &slot->updater->parts;
+    versions_part_path(slot->row.want.object, part);
+    versions_scratch_path(slot->row.slot, scratch);
+    json_t *members = json_pack("{ss ss ss ss ss}", "file", part, "bundle", slot->row.want.bundle, "trust_dir",
+                                parts->trust_dir, "objects", "objects", "scratch", scratch);
+    if (fetch_start(&slot->fetch, parts->loop, parts->fetch, "unpack", members, NULL, unpack_done, slot, &info) !=
+        ERR_OK)
+        child_failed(slot, "internal", info.text, true);
+}
+
+/* ---- staging ---- */
+
+static void step_failed(struct slot *slot, enum err e, const char *what)
+{
+    char detail[UPDATE_DETAIL_SIZE];
+    (void)snprintf(detail, sizeof detail, "%s: %s", what, err_name(e));
+    if (e == ERR_NO_MEMORY)
+        child_failed(slot, "internal", detail, true);
+    else if (e == ERR_NOT_FOUND || e == ERR_CORRUPT)
+        child_failed(slot, "part_missing", detail, false);
+    else
+        slot_event(slot, UPDATE_FAIL, e == ERR_NO_SPACE ? "disk_full" : "io_error", detail);
+}
+
+static void do_stage(struct slot *slot)
+{
+    char dir[VERSION_PATH_SIZE];
+    char detail[UPDATE_DETAIL_SIZE];
+    cleanup_manifest struct manifest *manifest = NULL;
+    struct update_row *row = &slot->row;
+    enum err e = versions_find(row->slot, row->want.bundle, dir, &manifest);
+    if (e == ERR_NOT_FOUND)
+        e = versions_manifest(row->want.bundle, &manifest);
+    if (e != ERR_OK) {
+        step_failed(slot, e, "the unpacked manifest cannot be read");
+        return;
+    }
+    const char *code = update_admit(row, manifest, &slot->updater->parts.device, detail);
+    if (code != NULL) {
+        slot_event(slot, UPDATE_FAIL, code, detail);
+        return;
+    }
+    row->target_counter = manifest->release_counter;
+    e = versions_stage(row->slot, manifest);
+    if (e != ERR_OK)
+        step_failed(slot, e, "the version cannot be staged");
+    else
+        slot_event(slot, UPDATE_STAGED_OK, NULL, NULL);
+}
+
+/* ---- holds ---- */
+
+static void do_decide(struct slot *slot)
+{
+    const struct desired_hold *hold = &slot->row.want.hold;
+    if (desired_hold_active(hold, clock_wall_ms()))
+        slot_event(slot, UPDATE_HOLD, NULL, hold->reason);
+    else
+        slot_event(slot, UPDATE_GO, NULL, NULL);
+}
+
+static void hold_check(void *user)
+{
+    slot_act(user, UPDATE_DO_WAIT);
+}
+
+static void do_wait(struct slot *slot)
+{
+    enum { LOOK_EVERY_MS = 60 * 1000 }; /* the wall clock may be set */
+    const struct desired_hold *hold = &slot->row.want.hold;
+    int64_t now = clock_wall_ms();
+    if (!desired_hold_active(hold, now)) {
+        slot_event(slot, UPDATE_GO, NULL, NULL);
+        return;
+    }
+    int64_t left = hold->expires_ms > now ? hold->expires_ms - now : LOOK_EVERY_MS;
+    loop_timer_set(slot->updater->parts.loop, &slot->timer, left < LOOK_EVERY_MS ? left : LOOK_EVERY_MS, hold_check,
+                   slot);
+}
+
+/* ---- switching ---- */
+
+static void do_switch(struct slot *slot)
+{
+    char dir[VERSION_PATH_SIZE];
+    enum err e = versions_find(slot->row.slot, slot->row.want.bundle, dir, NULL);
+    if (e == ERR_OK)
+        e = versions_link(&slot->row);
+    if (e != ERR_OK)
+        step_failed(slot, e, "the version cannot be made current");
+    else
+        slot_event(slot, UPDATE_SWITCHED, NULL, NULL);
+}
+
+/* ---- probation ---- */
+
+static void start_missed(void *user)
+{
+    slot_event(user, UPDATE_FAIL, "infer_start_failed", "muster-infer was not ready in time");
+}
+
+static void probation_over(void *user)
+{
+    struct slot *slot = user;
+    slot->last_window = true;
+    supervisor_collect(slot->updater->parts.supervisor, slot->row.slot);
+}
+
+static void do_watch(struct slot *slot)
+{
+    struct updater_parts *parts = &slot->updater->parts;
+    slot->ready = false;
+    slot->last_window = false;
+    slot->count = 0;
+    slot->errors = 0;
+    enum err e = current_run(slot);
+    if (e != ERR_OK) {
+        slot_event(slot, UPDATE_FAIL, e == ERR_NO_SPACE ? "disk_full" : "io_error", "the version cannot be started");
+        return;
+    }
+    loop_timer_set(parts->loop, &slot->timer, START_MAX_MS, start_missed, slot);
+    if (text_eq(supervisor_running(parts->supervisor, slot->row.slot), slot->row.want.bundle))
+        probation_ready(slot, true);
+}
+
+void probation_ready(struct slot *slot, bool good)
+{
+    if (!good) {
+        slot_event(slot, UPDATE_FAIL, "payload_mismatch",
+                   "muster-infer has loaded other bytes than the signed manifest lists");
+        return;
+    }
+    if (slot->ready)
+        return;
+    slot->ready = true;
+    loop_timer_set(slot->updater->parts.loop, &slot->timer, (int64_t)slot->row.want.probation_s * 1000, probation_over,
+                   slot);
+}
+
+void probation_window(struct slot *slot, int64_t count, int64_t errors)
+{
+    char detail[UPDATE_DETAIL_SIZE];
+    slot->count += count;
+    slot->errors += errors;
+    (void)snprintf(detail, sizeof detail, "%" PRId64 " inferences, %" PRId64 " errors", slot->count, slot->errors);
+    if (slot->errors > 0 && slot->errors * 100 >= slot->count * ERRORS_PERCENT_MAX)
+        slot_event(slot, UPDATE_FAIL, "infer_errors", detail);
+    else if (slot->last_window)
+        slot_event(slot, UPDATE_PASSED, NULL, detail);
+}
+
+/* ---- the way back ---- */
+
+static void restore_missed(void *user)
+{
+    slot_event(user, UPDATE_LOST, "infer_start_failed",
+               "the version before was made current again, but muster-infer does not run on it");
+}
+
+static void do_restore(struct slot *slot)
+{
+    struct updater_parts *parts = &slot->updater->parts;
+    enum err e = current_run(slot);
+    if (e != ERR_OK && e != ERR_NOT_FOUND && e != ERR_CORRUPT) {
+        log_error("restore_failed", "slot=%s error=%s", slot->row.slot, err_name(e));
+        slot_retry(slot);
+    } else if (e != ERR_OK) {
+        slot_event(slot, UPDATE_LOST, "io_error", "the version before is not complete any more");
+    } else if (slot->row.committed[0] == '\0' ||
+               text_eq(supervisor_running(parts->supervisor, slot->row.slot), slot->row.committed)) {
+        slot_event(slot, UPDATE_RESTORED, NULL, NULL);
+    } else {
+        loop_timer_set(parts->loop, &slot->timer, RESTORE_MAX_MS, restore_missed, slot);
+    }
+}
+
+static void do_tidy(struct slot *slot)
+{
+    struct update_row rows[SLOT_COUNT_MAX];
+    struct updater *updater = slot->updater;
+    slot_run(slot);
+    for (size_t i = 0; i < updater->count; i++)
+        rows[i] = updater->slots[i].row;
+    versions_tidy(rows, updater->count);
+    slot_reconcile(slot); /* the document may want something else by now */
+}
+
+void slot_act(struct slot *slot, enum update_action action)
+{
+    static void (*const steps[])(struct slot * slot) = {
+        [UPDATE_DO_FETCH] = do_fetch,   [UPDATE_DO_UNPACK] = do_unpack,   [UPDATE_DO_STAGE] = do_stage,
+        [UPDATE_DO_DECIDE] = do_decide, [UPDATE_DO_WAIT] = do_wait,       [UPDATE_DO_SWITCH] = do_switch,
+        [UPDATE_DO_WATCH] = do_watch,   [UPDATE_DO_RESTORE] = do_restore, [UPDATE_DO_TIDY] = do_tidy,
+    };
+    fetch_cancel(&slot->fetch);
+    loop_timer_clear(slot->updater->parts.loop, &slot->timer);
+    slot->began_ms = clock_mono_ms();
+    if (steps[action] != NULL)
+        steps[action](slot);
+}

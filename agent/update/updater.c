@@ -1,0 +1,324 @@
+#include "agent/update/updater.h"
+
+#include "agent/state/journal.h"
+#include "agent/update/recover.h"
+#include "agent/update/updater_internal.h"
+#include "agent/update/versions.h"
+#include "common/base/cleanup.h"
+#include "common/base/clock.h"
+#include "common/base/crypt.h"
+#include "common/base/log.h"
+#include "common/base/text.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { RETRY_FIRST_MS = 1000, RETRY_MOST_MS = 5 * 60 * 1000 };
+
+/* ---- one event ---- */
+
+static enum err report_add(struct slot *slot, const struct update_output *output, const char *code, const char *detail)
+{
+    cleanup_free char *item = NULL;
+    if (output->report == UPDATE_REPORT_NONE)
+        return ERR_OK;
+    enum err e = up_report(clock_wall_ms(), slot->row.slot, output->bundle, update_report_name(output->report), code,
+                           detail, &item);
+    return e == ERR_OK ? spool_add(slot->updater->parts.spool, SPOOL_REPORT, item) : e;
+}
+
+/* The row and its report, or neither. */
+static enum err step_store(struct slot *slot, const struct update_row *row, const struct update_output *output,
+                           const char *code, const char *detail)
+{
+    const struct updater_parts *parts = &slot->updater->parts;
+    enum err e = state_begin(parts->state);
+    if (e != ERR_OK)
+        return e;
+    e = journal_put(parts->state, row);
+    if (e == ERR_OK)
+        e = report_add(slot, output, code, detail);
+    if (e == ERR_OK)
+        e = state_commit(parts->state);
+    else
+        state_rollback(parts->state);
+    if (e != ERR_OK && spool_reload(parts->spool) != ERR_OK)
+        log_error("spool_unreadable", "slot=%s", row->slot);
+    return e;
+}
+
+static void step_do(struct slot *slot, const struct update_input *input)
+{
+    struct update_row row = slot->row;
+    struct update_output output = update_step(&row, input);
+    if (output.ignored) {
+        log_debug("update_event_ignored", "slot=%s phase=%s number=%d", row.slot, update_phase_name(row.phase),
+                  (int)input->event);
+        return;
+    }
+    enum err e = step_store(slot, &row, &output, input->code, input->detail);
+    bool way_back = row.phase == UPDATE_RESTORING || row.phase == UPDATE_WITHDRAWING;
+    if (e != ERR_OK && !way_back) {
+        /* Nothing has changed: the step is done again when the disk can be written again. Only the way back does not
+         * wait for that: after a crash the target is in probation once more, and fails once more. */
+        log_error("journal_not_written", "slot=%s phase=%s error=%s", slot->row.slot,
+                  update_phase_name(slot->row.phase), err_name(e));
+        slot_retry(slot);
+        return;
+    }
+    slot->row = row;
+    retry_reset(&slot->retry);
+    log_info("update", "slot=%s phase=%s target=%.12s version=%s%s%s detail=\"%s\"", row.slot,
+             update_phase_name(row.phase), row.want.bundle, row.want.version,
+             input->code == NULL ? "" : " code=", input->code == NULL ? "" : input->code,
+             input->detail == NULL ? "" : input->detail);
+    slot->updater->parts.changed(slot->updater->parts.user);
+    slot_act(slot, output.action);
+}
+
+void slot_event(struct slot *slot, enum update_event event, const char *code, const char *detail)
+{
+    const struct update_input input = {.event = event, .code = code, .detail = detail};
+    step_do(slot, &input);
+}
+
+static void again(void *user)
+{
+    struct slot *slot = user;
+    enum update_phase phase = slot->row.phase;
+    slot_reconcile(slot);
+    if (slot->row.phase == phase && !slot->timer.on_ && !fetch_running(&slot->fetch))
+        slot_act(slot, update_resume(phase));
+}
+
+void slot_retry(struct slot *slot)
+{
+    loop_timer_set(slot->updater->parts.loop, &slot->timer, retry_next_ms(&slot->retry, random_unit()), again, slot);
+}
+
+/* ---- the desired document ---- */
+
+static const struct desired_slot *wanted(const struct updater *updater, const char *name)
+{
+    for (size_t i = 0; i < updater->desired.slot_count; i++)
+        if (text_eq(updater->desired.slots[i].name, name))
+            return &updater->desired.slots[i];
+    return NULL;
+}
+
+/* The target stays; what the document says about it may have changed. */
+static void slot_refresh(struct slot *slot, const struct desired_slot *want)
+{
+    if (!text_eq(slot->row.want.bundle, want->bundle))
+        return;
+    slot->row.want = *want;
+    if (journal_put(slot->updater->parts.state, &slot->row) != ERR_OK)
+        log_warn("journal_not_written", "slot=%s", slot->row.slot); /* the stored document says it, too */
+    if (slot->row.phase == UPDATE_HELD)
+        slot_act(slot, UPDATE_DO_WAIT);
+}
+
+void slot_reconcile(struct slot *slot)
+{
+    char dir[VERSION_PATH_SIZE];
+    char detail[UPDATE_DETAIL_SIZE];
+    const struct desired *desired = &slot->updater->desired;
+    const struct desired_slot *want = wanted(slot->updater, slot->row.slot);
+    if (want == NULL)
+        return;
+    struct update_input input = {.want = want, .generation = desired->generation};
+    bool previous_here = versions_find(slot->row.slot, slot->row.previous, dir, NULL) == ERR_OK;
+    if (!update_want(&slot->row, want, desired->generation, previous_here, &input.event)) {
+        slot_refresh(slot, want);
+        return;
+    }
+    if (desired->unknown[0] != '\0' && input.event != UPDATE_WANT_COMMITTED) {
+        (void)snprintf(detail, sizeof detail, "the server asks for \"%s\", which agent %s does not know",
+                       desired->unknown, slot->updater->parts.device.agent_version);
+        input.event = UPDATE_WANT_REFUSED;
+        input.code = "agent_too_old";
+        input.detail = detail;
+    }
+    step_do(slot, &input);
+}
+
+static struct slot *slot_find(struct updater *updater, const char *name)
+{
+    for (size_t i = 0; i < updater->count; i++)
+        if (text_eq(updater->slots[i].row.slot, name))
+            return &updater->slots[i];
+    return NULL;
+}
+
+static struct slot *slot_add(struct updater *updater, const struct update_row *row)
+{
+    if (updater->count == SLOT_COUNT_MAX)
+        return NULL;
+    struct slot *slot = &updater->slots[updater->count++];
+    *slot = (struct slot){.updater = updater, .row = *row, .retry = RETRY_INIT(RETRY_FIRST_MS, RETRY_MOST_MS, 0.2)};
+    return slot;
+}
+
+static void all_reconcile(struct updater *updater)
+{
+    for (size_t i = 0; i < updater->desired.slot_count; i++) {
+        const struct desired_slot *want = &updater->desired.slots[i];
+        struct slot *slot = slot_find(updater, want->name);
+        struct update_row row = {0};
+        (void)text_copy(row.slot, sizeof row.slot, want->name);
+        if (slot == NULL)
+            slot = slot_add(updater, &row);
+        if (slot == NULL)
+            log_error("too_many_slots", "slot=%s most=%d", want->name, SLOT_COUNT_MAX);
+        else
+            slot_reconcile(slot);
+    }
+}
+
+enum err updater_desired(struct updater *updater, const char *text, size_t len, struct err_info *info)
+{
+    struct desired desired = {0};
+    enum err e = desired_parse(text, len, &desired, info);
+    if (e != ERR_OK)
+        return e;
+    if (desired.generation <= updater->desired.generation)
+        return ERR_OK;
+    cleanup_free char *copy = strndup(text, len);
+    e = copy == NULL ? ERR_NO_MEMORY : state_text_put(updater->parts.state, "desired", copy);
+    if (e != ERR_OK) /* works for now; the next start asks the server again */
+        log_warn("desired_not_stored", "error=%s", err_name(e));
+    updater->desired = desired;
+    log_info("desired", "generation=%" PRId64 " slots=%zu", desired.generation, desired.slot_count);
+    all_reconcile(updater);
+    return ERR_OK;
+}
+
+/* ---- opening ---- */
+
+enum err updater_open(const struct updater_parts *parts, struct updater **ret_updater, struct err_info *info)
+{
+    struct updater *updater = calloc(1, sizeof *updater);
+    if (updater == NULL)
+        return ERR_NO_MEMORY;
+    updater->parts = *parts;
+    enum err e = versions_prepare(info);
+    if (e != ERR_OK) {
+        free(updater);
+        return e;
+    }
+    *ret_updater = updater;
+    return ERR_OK;
+}
+
+void updater_close(struct updater *updater)
+{
+    if (updater == NULL)
+        return;
+    for (size_t i = 0; i < updater->count; i++) {
+        fetch_cancel(&updater->slots[i].fetch);
+        loop_timer_clear(updater->parts.loop, &updater->slots[i].timer);
+    }
+    free(updater);
+}
+
+static void desired_load(struct updater *updater)
+{
+    cleanup_free char *text = NULL;
+    enum err e = state_text_get(updater->parts.state, "desired", &text);
+    if (e == ERR_OK)
+        e = desired_parse(text, strlen(text), &updater->desired, NULL);
+    if (e != ERR_OK && e != ERR_NOT_FOUND)
+        log_warn("desired_not_loaded", "error=%s", err_name(e));
+}
+
+enum err updater_start(struct updater *updater, struct err_info *info)
+{
+    struct update_row *rows = calloc(SLOT_COUNT_MAX, sizeof *rows);
+    bool fail[SLOT_COUNT_MAX] = {false};
+    size_t count = 0;
+    if (rows == NULL)
+        return ERR_NO_MEMORY;
+    enum err e = recover_rows(updater->parts.state, rows, fail, &count, info);
+    for (size_t i = 0; e == ERR_OK && i < count; i++)
+        (void)slot_add(updater, &rows[i]);
+    if (e == ERR_OK)
+        versions_tidy(rows, count);
+    free(rows);
+    if (e != ERR_OK)
+        return e;
+    desired_load(updater);
+    for (size_t i = 0; i < count; i++) {
+        struct slot *slot = &updater->slots[i];
+        log_info("slot", "slot=%s phase=%s target=%.12s committed=%.12s previous=%.12s", slot->row.slot,
+                 update_phase_name(slot->row.phase), slot->row.want.bundle, slot->row.committed, slot->row.previous);
+        slot_run(slot);
+        if (fail[i])
+            slot_event(slot, UPDATE_FAIL, "infer_crashed", "the device was restarted several times in its probation");
+        else
+            slot_act(slot, update_resume(slot->row.phase));
+    }
+    all_reconcile(updater);
+    return ERR_OK;
+}
+
+/* ---- what others want to know ---- */
+
+int64_t updater_generation(const struct updater *updater)
+{
+    return updater->desired.generation;
+}
+
+int64_t updater_beat_ms(const struct updater *updater)
+{
+    return updater->desired.beat_ms;
+}
+
+size_t updater_slots(const struct updater *updater, struct up_slot ret_slots[SLOT_COUNT_MAX])
+{
+    for (size_t i = 0; i < updater->count; i++) {
+        const struct slot *slot = &updater->slots[i];
+        ret_slots[i] = (struct up_slot){.row = &slot->row,
+                                        .running = supervisor_running(updater->parts.supervisor, slot->row.slot),
+                                        .size = slot->row.want.object_size};
+    }
+    return updater->count;
+}
+
+/* ---- what the supervisor has seen ---- */
+
+/* The slot, when this bundle is what its present phase is waiting for; else NULL. */
+static struct slot *slot_waiting(struct updater *updater, const char *name, const char *bundle)
+{
+    struct slot *slot = slot_find(updater, name);
+    return slot != NULL && text_eq(update_current(&slot->row), bundle) ? slot : NULL;
+}
+
+void updater_infer_ready(struct updater *updater, const char *name, const char *bundle, bool good)
+{
+    struct slot *slot = slot_waiting(updater, name, bundle);
+    updater->parts.changed(updater->parts.user); /* what runs has changed */
+    if (slot == NULL)
+        return;
+    if (slot->row.phase == UPDATE_PROBATION)
+        probation_ready(slot, good);
+    else if (good)
+        slot_event(slot, UPDATE_RESTORED, NULL, NULL); /* belongs to the ways back, is ignored elsewhere */
+}
+
+void updater_infer_exited(struct updater *updater, const char *name, const char *bundle, bool was_ready,
+                          const char *detail)
+{
+    struct slot *slot = slot_waiting(updater, name, bundle);
+    updater->parts.changed(updater->parts.user);
+    if (slot != NULL && slot->row.phase == UPDATE_PROBATION)
+        slot_event(slot, UPDATE_FAIL, was_ready ? "infer_crashed" : "infer_start_failed", detail);
+}
+
+void updater_infer_window(struct updater *updater, const char *name, const char *bundle, int64_t count, int64_t errors)
+{
+    struct slot *slot = slot_waiting(updater, name, bundle);
+    if (slot != NULL && slot->row.phase == UPDATE_PROBATION)
+        probation_window(slot, count, errors);
+}

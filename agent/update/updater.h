@@ -1,0 +1,52 @@
+#pragma once
+/* Carries out updates: asks the table (agent/core/update.h) what to do, stores the row and the report in one
+ * transaction, then does it. One slot never waits for another. Only the loop's thread may call. */
+
+#include "agent/core/desired.h"
+#include "agent/core/up.h"
+#include "agent/core/update.h"
+#include "agent/loop/fetch.h"
+#include "agent/loop/loop.h"
+#include "agent/state/spool.h"
+#include "agent/state/state.h"
+#include "agent/supervise/supervisor.h"
+
+struct updater;
+
+/* All borrowed for the updater's life. */
+struct updater_parts {
+    struct loop *loop;
+    struct state *state;
+    struct spool *spool;
+    struct supervisor *supervisor;
+    const struct fetch_setup *fetch;
+    const char *trust_dir;
+    struct update_device device;
+    /* A slot's phase has changed. */
+    void (*changed)(void *user);
+    void *user;
+};
+
+[[nodiscard]] enum err updater_open(const struct updater_parts *parts, struct updater **ret_updater,
+                                    struct err_info *info);
+void updater_close(struct updater *updater);
+
+/* Reads the journal, checks it against the disk, starts what `current` names, and goes on with what was interrupted.
+ * Needs nobody: no server, no network. */
+[[nodiscard]] enum err updater_start(struct updater *updater, struct err_info *info);
+
+/* A desired document has come. One that is not newer than the newest is ignored. ERR_INVALID with text in info. */
+[[nodiscard]] enum err updater_desired(struct updater *updater, const char *text, size_t len, struct err_info *info);
+
+/* Generation of the newest document, 0: none; and how often it wants a beat, 0: not said. */
+int64_t updater_generation(const struct updater *updater);
+int64_t updater_beat_ms(const struct updater *updater);
+
+/* What a beat says of the slots. Borrowed until the next call of anything here. */
+size_t updater_slots(const struct updater *updater, struct up_slot ret_slots[SLOT_COUNT_MAX]);
+
+/* What the supervisor has seen (its hooks). */
+void updater_infer_ready(struct updater *updater, const char *slot, const char *bundle, bool good);
+void updater_infer_exited(struct updater *updater, const char *slot, const char *bundle, bool was_ready,
+                          const char *detail);
+void updater_infer_window(struct updater *updater, const char *slot, const char *bundle, int64_t count, int64_t errors);
