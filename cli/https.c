@@ -49,6 +49,7 @@ enum err https_new(const char *server, const char *ca, struct https **ret_https,
     h->curl = curl_easy_init();
     if (h->curl == NULL || curl_easy_setopt(h->curl, CURLOPT_COOKIEFILE, "") != CURLE_OK ||
         curl_easy_setopt(h->curl, CURLOPT_PROTOCOLS_STR, "https") != CURLE_OK ||
+        curl_easy_setopt(h->curl, CURLOPT_PATH_AS_IS, 1L) != CURLE_OK || /* a name may be ".." */
         curl_easy_setopt(h->curl, CURLOPT_ERRORBUFFER, h->error) != CURLE_OK ||
         curl_easy_setopt(h->curl, CURLOPT_USERAGENT, "musterctl/" MUSTER_VERSION) != CURLE_OK ||
         (*ca != '\0' && curl_easy_setopt(h->curl, CURLOPT_CAINFO, ca) != CURLE_OK)) {

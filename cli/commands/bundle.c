@@ -1,4 +1,5 @@
 /* Bundles as files: all of it works offline. */
+#include "cli/api.h"
 #include "cli/commands.h"
 #include "cli/table.h"
 
@@ -132,6 +133,23 @@ static enum err profile_add(struct cli *cli, const char *path, json_t *head)
     return json_object_set_new(head, "profile", profile) == 0 ? ERR_OK : ERR_NO_MEMORY;
 }
 
+/* "requires", when there is something to require. */
+static enum err requires_add(struct cli *cli, json_t *head)
+{
+    const char *item = NULL;
+    json_auto_t *needs = json_object();
+    json_auto_t *hardware = json_array();
+    for (size_t i = 0; (item = option_item(cli, "hardware", i)) != NULL; i++)
+        if (json_array_append_new(hardware, json_string(item)) != 0)
+            return usage_error(cli, "--hardware is not UTF-8");
+    if (json_array_size(hardware) > 0)
+        (void)!json_object_set(needs, "hardware", hardware);
+    body_text(needs, "min_agent", option_text(cli, "min-agent"));
+    if (json_object_size(needs) > 0 && json_object_set(head, "requires", needs) != 0)
+        return ERR_NO_MEMORY;
+    return ERR_OK;
+}
+
 /* What the command line says of the manifest. */
 static enum err head_make(struct cli *cli, const char *model, json_t **ret_head)
 {
@@ -154,6 +172,8 @@ static enum err head_make(struct cli *cli, const char *model, json_t **ret_head)
     if (head == NULL)
         return usage_error(cli, "the name of the model is not UTF-8");
     e = profile_add(cli, option_text(cli, "profile"), head);
+    if (e == ERR_OK)
+        e = requires_add(cli, head);
     if (e == ERR_OK)
         *ret_head = json_incref(head);
     return e;
@@ -311,6 +331,8 @@ static const struct option create_options[] = {
     {"input", OPTION_LIST, "NAME:TYPE:N,N", "an input of the model, like input:float32:1,1,16,16", false, 0, 0},
     {"profile", OPTION_TEXT, "FILE", "drift reference made by `profile create`", false, 0, 0},
     {"file", OPTION_LIST, "FILE[=NAME]", "another file to put in", false, 0, 0},
+    {"hardware", OPTION_LIST, "ID", "only devices whose hardware is one of these take it", false, 0, 0},
+    {"min-agent", OPTION_TEXT, "VERSION", "only devices with this agent or a newer one take it", false, 0, 0},
     {"out", OPTION_TEXT, "FILE", "where the bundle goes (default: SLOT-VERSION.mub)", false, 0, 0},
     {.name = NULL},
 };
