@@ -54,50 +54,47 @@ static const double fresh_beats = 3;
 /* A hot device fires at the threshold and resolves one degree above it, so that a reading on the edge does not flap. */
 static const double resolve_above_c = 1;
 
-static enum alert_truth heartbeat_missing(const struct alert_rule *rule, const struct alert_fact *fact,
-                                          int64_t heard_ms, double *ret_value)
+static struct alert_finding heartbeat_missing(const struct alert_rule *rule, const struct alert_fact *fact,
+                                              int64_t heard_ms)
 {
-    double beat_ms = (double)fact->beat_ms;
     if (fact->silent_ms < 0)
-        return ALERT_NO; /* enrolled, and not yet set up: nothing is missing */
+        return (struct alert_finding){.truth = ALERT_NO, .value = NAN}; /* not yet set up: nothing is missing */
+    double beat_ms = (double)fact->beat_ms;
     double limit_ms = rule->threshold * beat_ms;
     bool silent = (double)fact->silent_ms > limit_ms;
     bool gone = fact->gone_ms > ALERT_GONE_MS;
-    *ret_value = (double)fact->silent_ms / beat_ms;
-    if (silent && (double)heard_ms > limit_ms)
-        return ALERT_YES;
-    if (gone && heard_ms > ALERT_GONE_MS && (double)heard_ms > full_beat * beat_ms)
-        return ALERT_YES;
-    /* One whose connection broke just now may come back: neither missing nor back. */
-    return silent || fact->gone_ms >= 0 ? ALERT_UNKNOWN : ALERT_NO;
+    bool silent_heard = silent && (double)heard_ms > limit_ms;
+    bool gone_heard = gone && heard_ms > ALERT_GONE_MS && (double)heard_ms > full_beat * beat_ms;
+    struct alert_finding finding = {.value = (double)fact->silent_ms / beat_ms, .ago_ms = fact->silent_ms};
+    if (silent_heard || gone_heard)
+        finding.truth = ALERT_YES;
+    else if (silent || fact->gone_ms >= 0)
+        finding.truth = ALERT_UNKNOWN; /* also one whose connection broke just now: it may come back */
+    else
+        finding.truth = ALERT_NO;
+    return finding;
 }
 
-static enum alert_truth temperature(const struct alert_rule *rule, const struct alert_fact *fact, double *ret_value)
+static struct alert_finding temperature(const struct alert_rule *rule, const struct alert_fact *fact)
 {
+    struct alert_finding finding = {.truth = ALERT_UNKNOWN, .value = NAN, .ago_ms = fact->held_ms};
     if (fact->silent_ms < 0)
-        return ALERT_NO;
+        finding.truth = ALERT_NO;
     if (isnan(fact->margin_c) || (double)fact->silent_ms > fresh_beats * (double)fact->beat_ms)
-        return ALERT_UNKNOWN;
-    *ret_value = fact->margin_c;
+        return finding;
     double limit = fact->state == ALERT_FIRING ? rule->threshold + resolve_above_c : rule->threshold;
-    return fact->margin_c <= limit ? ALERT_YES : ALERT_NO;
+    finding.truth = fact->margin_c <= limit ? ALERT_YES : ALERT_NO;
+    finding.value = fact->margin_c;
+    return finding;
 }
 
-enum alert_truth alert_condition(const struct alert_rule *rule, const struct alert_fact *fact, int64_t heard_ms,
-                                 double *ret_value)
+struct alert_finding alert_condition(const struct alert_rule *rule, const struct alert_fact *fact, int64_t heard_ms)
 {
-    *ret_value = NAN;
-    if (!fact->watched)
-        return ALERT_NO;
-    switch (rule->kind) {
-    case ALERT_HEARTBEAT_MISSING:
-        return heartbeat_missing(rule, fact, heard_ms, ret_value);
-    case ALERT_TEMPERATURE:
-        return temperature(rule, fact, ret_value);
-    case ALERT_KINDS_:
-        break;
-    }
-    return ALERT_UNKNOWN;
+    if (fact->watched && rule->kind == ALERT_HEARTBEAT_MISSING)
+        return heartbeat_missing(rule, fact, heard_ms);
+    if (fact->watched && rule->kind == ALERT_TEMPERATURE)
+        return temperature(rule, fact);
+    return (struct alert_finding){.truth = ALERT_NO, .value = NAN};
 }
 
 /* ---------------------------------------------------------------- life */
@@ -117,10 +114,10 @@ enum alert_state alert_next(enum alert_state state, enum alert_truth truth, bool
 }
 
 enum alert_state alert_decide(const struct alert_rule *rule, const struct alert_fact *fact, int64_t heard_ms,
-                              double *ret_value)
+                              struct alert_finding *ret_finding)
 {
-    enum alert_truth truth = alert_condition(rule, fact, heard_ms, ret_value);
-    return alert_next(fact->state, truth, fact->held_ms >= rule->for_ms);
+    *ret_finding = alert_condition(rule, fact, heard_ms);
+    return alert_next(fact->state, ret_finding->truth, ret_finding->ago_ms >= rule->for_ms);
 }
 
 /* ---------------------------------------------------------------- watch */
@@ -163,8 +160,7 @@ static void heartbeat_summary(const struct alert_story *s, char text[ALERT_SUMMA
     char quiet[24];
     double beat_ms = (double)s->beat_ms;
     if (s->state == ALERT_RESOLVED) {
-        double before = isnan(s->value) ? 0 : s->value * beat_ms;
-        duration_print((int64_t)before + s->lasted_ms, quiet);
+        duration_print(s->lasted_ms, quiet);
         (void)snprintf(text, ALERT_SUMMARY_SIZE, "%s was not heard for %s; its beat is %g s", s->device, quiet,
                        beat_ms / 1000);
         return;

@@ -29,7 +29,7 @@ const char *alert_state_name(enum alert_state state); /* ALERT_NONE: "none" */
 struct alert_rule {
     enum alert_kind kind;
     double threshold;
-    int64_t for_ms; /* how long the condition must hold before it fires */
+    int64_t for_ms; /* how long the condition must hold before it fires; of silence: since the last beat */
 };
 
 enum {
@@ -50,17 +50,21 @@ struct alert_fact {
 /* Does the rule's condition hold? Unknown when the facts are too old, or the server was away itself. */
 enum alert_truth { ALERT_NO, ALERT_UNKNOWN, ALERT_YES };
 
-/* heard_ms: how long this server has heard its devices without a break (struct alert_watch). ret_value, for the record:
- * beats missed, or degrees left (NAN: not known). */
-enum alert_truth alert_condition(const struct alert_rule *rule, const struct alert_fact *fact, int64_t heard_ms,
-                                 double *ret_value);
+struct alert_finding {
+    enum alert_truth truth;
+    double value;   /* for the record: beats missed, or degrees left; NAN: not known */
+    int64_t ago_ms; /* when it holds: how long ago that began; heartbeat_missing: since the last beat */
+};
+
+/* heard_ms: how long this server has heard its devices without a break (struct alert_watch). */
+struct alert_finding alert_condition(const struct alert_rule *rule, const struct alert_fact *fact, int64_t heard_ms);
 
 /* The state after this look. lasted: the condition has held for the rule's time. */
 enum alert_state alert_next(enum alert_state state, enum alert_truth truth, bool lasted);
 
 /* Both: what becomes of the device's alert now. */
 enum alert_state alert_decide(const struct alert_rule *rule, const struct alert_fact *fact, int64_t heard_ms,
-                              double *ret_value);
+                              struct alert_finding *ret_finding);
 
 /* Since when one server has been able to hear its devices: its link to the broker stood, and it looked at the database
  * again and again without a failure or a pause. What was not heard in a break is held against nobody. Starts as {}. */
@@ -82,13 +86,13 @@ struct alert_story {
     enum alert_kind kind;
     enum alert_state state; /* not ALERT_NONE */
     const char *device;     /* name */
-    double value;           /* when it fired (or began); NAN: not known */
+    double value;           /* when it fired (or began), of a temperature; NAN: not known */
     double threshold;
     int64_t beat_ms;
     int64_t silent_ms; /* now; -1: never heard */
     bool gone;         /* its connection broke, and it has not come back */
     double margin_c;   /* now; NAN: not known */
-    int64_t lasted_ms; /* from the moment of value to its end; for a resolved one */
+    int64_t lasted_ms; /* of a resolved one */
 };
 
 enum { ALERT_SUMMARY_SIZE = 320 };

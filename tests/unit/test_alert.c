@@ -16,8 +16,7 @@ static struct alert_fact fine(void)
 
 static enum alert_truth truth_of(const struct alert_rule *rule, struct alert_fact fact, int64_t heard_ms)
 {
-    double value = 0;
-    return alert_condition(rule, &fact, heard_ms, &value);
+    return alert_condition(rule, &fact, heard_ms).truth;
 }
 
 static void test_names(void **state)
@@ -105,21 +104,26 @@ static void test_temperature(void **state)
     assert_int_equal(truth_of(&hot, f, 0), ALERT_NO);
 }
 
-static void test_values(void **state)
+static void test_findings(void **state)
 {
     (void)state;
     struct alert_fact f = fine();
-    double value = 0;
     f.silent_ms = 7000;
-    assert_int_equal(alert_condition(&missing, &f, long_ago, &value), ALERT_YES);
-    assert_true(value == 3.5);
+    struct alert_finding finding = alert_condition(&missing, &f, long_ago);
+    assert_int_equal(finding.truth, ALERT_YES);
+    assert_true(finding.value == 3.5);
+    assert_int_equal(finding.ago_ms, 7000); /* the silence began with the last beat */
     f = fine();
     f.margin_c = 4.5;
-    assert_int_equal(alert_condition(&hot, &f, long_ago, &value), ALERT_YES);
-    assert_true(value == 4.5);
+    f.held_ms = 3000;
+    finding = alert_condition(&hot, &f, long_ago);
+    assert_int_equal(finding.truth, ALERT_YES);
+    assert_true(finding.value == 4.5);
+    assert_int_equal(finding.ago_ms, 3000);
     f.watched = false;
-    assert_int_equal(alert_condition(&hot, &f, long_ago, &value), ALERT_NO);
-    assert_true(isnan(value));
+    finding = alert_condition(&hot, &f, long_ago);
+    assert_int_equal(finding.truth, ALERT_NO);
+    assert_true(isnan(finding.value));
 }
 
 static void test_life(void **state)
@@ -156,9 +160,9 @@ static void look(struct tale *t)
     int64_t heard_ms = alert_watch_look(&t->watch, t->now_ms, t->link_since_ms, 5000);
     if (heard_ms < 0)
         return;
-    double value = 0;
+    struct alert_finding finding;
     t->fact.held_ms = t->fact.state == ALERT_NONE ? 0 : t->now_ms - t->since_ms;
-    enum alert_state to = alert_decide(t->rule, &t->fact, heard_ms, &value);
+    enum alert_state to = alert_decide(t->rule, &t->fact, heard_ms, &finding);
     if (t->fact.state == ALERT_NONE && to != ALERT_NONE)
         t->since_ms = t->now_ms;
     t->fired += to == ALERT_FIRING && t->fact.state != ALERT_FIRING;
@@ -298,7 +302,6 @@ static void test_summaries(void **state)
     struct alert_story s = {.kind = ALERT_HEARTBEAT_MISSING,
                             .state = ALERT_FIRING,
                             .device = "edge-3",
-                            .value = 3.5,
                             .threshold = 3,
                             .beat_ms = 2000,
                             .silent_ms = 14500,
@@ -313,7 +316,7 @@ static void test_summaries(void **state)
     assert_tells(&s, "edge-3 has not been heard for 3 min: its connection broke");
     s.state = ALERT_RESOLVED;
     s.beat_ms = 2000;
-    s.lasted_ms = 8000;
+    s.lasted_ms = 15000;
     assert_tells(&s, "edge-3 was not heard for 15 s; its beat is 2 s");
 
     s = (struct alert_story){
@@ -339,7 +342,7 @@ int main(void)
         cmocka_unit_test(test_gone),
         cmocka_unit_test(test_grace),
         cmocka_unit_test(test_temperature),
-        cmocka_unit_test(test_values),
+        cmocka_unit_test(test_findings),
         cmocka_unit_test(test_life),
         cmocka_unit_test(test_tale_of_a_silent_device),
         cmocka_unit_test(test_tale_of_a_broker),
