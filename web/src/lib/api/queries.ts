@@ -75,6 +75,7 @@ export const bundles = (before = '') =>
     queryKey: ['bundles', before],
     queryFn: async () =>
       (await unwrap(api.GET('/api/v1/bundles', { params: { query: { limit: PAGE, ...(before && { before }) } } }))).bundles,
+    refetchInterval: TIMED,
   });
 
 export const rollouts = (before = '') =>

@@ -1,7 +1,8 @@
 import type { MusterEvent } from '$lib/api/types';
+import { DEVICE_LEFT } from './slots';
 
 export interface EventLine {
-  /** What it is about: "wave 2", "rollout", "device". */
+  /** What it is about: "wave 2", "rollout", "digits". */
   subject: string;
   /** "running → paused", or the name of what happened. */
   what: string;
@@ -9,31 +10,68 @@ export interface EventLine {
   why: string;
 }
 
-const TRANSITION = new Set(['from', 'to', 'reason', 'detail', 'name', 'step', 'slot', 'summary', 'state']);
+type Data = Record<string, unknown>;
+type Describe = (data: Data, event: MusterEvent) => EventLine;
 
 const text = (value: unknown): string => (typeof value === 'string' || typeof value === 'number' ? String(value) : '');
-const words = (value: string) => value.replaceAll('_', ' ');
+const words = (value: unknown) => text(value).replaceAll('_', ' ');
+const join = (...parts: string[]) => parts.filter(Boolean).join(' · ');
 
-/** One line for people from an event of any kind. What it does not know by name it shows as it is. */
+const transition = ({ from, to, state }: Data) => (to ? `${words(from)} → ${words(to)}` : words(state));
+
+/** "at verify: payload_mismatch" */
+const failure = ({ stage, code }: Data) => [stage ? `at ${words(stage)}` : '', text(code)].filter(Boolean).join(': ');
+
+function holdReasons({ hold, holds }: Data): string {
+  const all = (Array.isArray(holds) ? holds : [hold]) as (Data | undefined)[];
+  return all.map((one) => text(one?.reason)).filter(Boolean).join('; ');
+}
+
+const moved =
+  (subject: string): Describe =>
+  (data) => ({
+    subject,
+    what: transition(data),
+    why: join(text(data.reason), failure(data), DEVICE_LEFT[text(data.device_left)] ?? text(data.device_left)),
+  });
+
+const KINDS: Record<string, Describe> = {
+  'rollout.state': moved('rollout'),
+  'wave.state': (data, event) => moved(`wave ${event.wave ?? ''}`)(data, event),
+  'assignment.state': moved('update'),
+  'assignment.desired': moved('update'),
+  'device.update': (data) => ({ subject: text(data.slot), what: words(data.step), why: join(text(data.detail), text(data.code)) }),
+  'device.event': (data) => ({ subject: text(data.slot) || 'device', what: words(data.name), why: text(data.detail) }),
+  'device.hold': (data) => ({ subject: 'device', what: data.held ? 'held' : 'released', why: holdReasons(data) }),
+  'device.enrolled': (data) => ({ subject: 'device', what: 'enrolled', why: `with ${actorName(text(data.by))}` }),
+  'device.enrolled_again': (data) => ({ subject: 'device', what: 'enrolled again', why: `with ${actorName(text(data.by))}` }),
+  'device.renewed': () => ({ subject: 'device', what: 'renewed its certificate', why: '' }),
+  'alert.state': (data) => ({
+    subject: 'alert',
+    what: `${words(data.kind)} ${words(data.state)}`,
+    why: text(data.value) ? `measured ${rounded(data.value)}, limit ${rounded(data.threshold)}` : '',
+  }),
+  'alert.ack': (data) => ({ subject: 'alert', what: `${words(data.kind)} acknowledged`, why: text(data.note) }),
+};
+
+const rounded = (value: unknown) => (typeof value === 'number' ? String(Number(value.toPrecision(3))) : text(value));
+
+/** A kind that this console does not know yet: all that it says, with long digests shortened. */
+const unknownKind: Describe = (data, event) => {
+  const [subject = event.kind, what = ''] = event.kind.split('.');
+  const facts = Object.entries(data).filter(([, value]) => text(value) !== '');
+  const short = (value: string) => (/^[0-9a-f]{64}$/.test(value) ? value.slice(0, 12) : value);
+  return { subject, what: words(what), why: join(...facts.map(([name, value]) => `${words(name)} ${short(text(value))}`)) };
+};
+
+/** One line for people from an event of any kind. */
 export function describeEvent(event: MusterEvent): EventLine {
-  const [noun = event.kind, verb = ''] = event.kind.split('.');
-  const data = event.data as Record<string, unknown>;
-  const to = text(data.to) || text(data.state);
-  const from = text(data.from);
-  const slot = text(data.slot);
-  const named = text(data.name) || text(data.step) || verb;
-  const what = to ? (from ? `${words(from)} → ${words(to)}` : words(to)) : words(named);
-  const subject = noun === 'wave' && event.wave !== null ? `wave ${event.wave}` : noun === 'assignment' ? 'device' : noun;
-  const why = text(data.reason) || text(data.detail) || text(data.summary);
-  const rest = Object.entries(data)
-    .filter(([key, value]) => !TRANSITION.has(key) && text(value) !== '')
-    .map(([key, value]) => `${words(key)} ${text(value)}`);
-  return { subject: slot ? `${subject}, ${slot}` : subject, what, why: [why, ...rest].filter(Boolean).join(' · ') };
+  return (KINDS[event.kind] ?? unknownKind)(event.data as Data, event);
 }
 
 /** "user:admin" is admin, "system" is Muster itself. */
 export function actorName(actor: string): string {
   if (actor === 'system') return 'Muster';
   if (actor.startsWith('device:')) return 'the device';
-  return actor.replace(/^user:/, '').replace(/^token:/, 'token ');
+  return actor.replace(/^user:/, '').replace(/^token:/, 'token ').replace(/^enrolment_token:/, 'enrolment token ');
 }
