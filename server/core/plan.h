@@ -22,6 +22,7 @@ struct plan_device {
     const char *id;      /* borrowed */
     const char *stratum; /* its site; borrowed */
     bool canary;         /* must be in the first wave */
+    size_t row;          /* the caller's own; goes with the device */
     int wave;            /* the result, from 1 */
     uint64_t order_;
     size_t rank_;

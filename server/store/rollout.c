@@ -1,9 +1,6 @@
 #include "server/store/rollout.h"
 
-#include "common/base/cleanup.h"
 #include "common/base/json.h"
-#include "common/base/text.h"
-#include "server/store/audit.h"
 #include "server/store/rollout_move.h"
 #include "server/store/rollout_step.h"
 
@@ -147,34 +144,28 @@ enum err rollout_exists(struct db *db, int64_t rollout_id, struct err_info *info
 
 /* ---------------------------------------------------------------- acting */
 
-struct act {
-    int64_t rollout_id;
-    enum rollout_action action;
-    const char *reason;
-    const struct rollout_actor *actor;
-};
-
-static enum err act_allowed(struct db *db, const struct act *act, enum rollout_state *ret_state, struct err_info *info)
+static enum err act_allowed(struct db *db, int64_t rollout_id, enum rollout_action action,
+                            enum rollout_state *ret_state, struct err_info *info)
 {
     cleanup_rows struct rows *rows = NULL;
     struct rollout_situation situation;
     char why[ROLLOUT_REASON_MAX];
     enum err e = db_query(db, "SELECT" SITUATION_SQL " FROM rollout r WHERE r.id = $1::bigint FOR UPDATE OF r",
-                          DB_ARGS(db_i64(act->rollout_id)), &rows, info);
+                          DB_ARGS(db_i64(rollout_id)), &rows, info);
     if (e == ERR_OK && rows_count(rows) == 0)
-        e = not_found(act->rollout_id, info);
+        e = not_found(rollout_id, info);
     if (e == ERR_OK)
         e = situation_of(rows, 0, 0, &situation, info);
     if (e != ERR_OK)
         return e;
-    if (!rollout_may(&situation, act->action, why))
+    if (!rollout_may(&situation, action, why))
         return err_code(info, ERR_CONFLICT, "wrong_state", "%s", why);
     *ret_state = situation.state;
     return ERR_OK;
 }
 
 /* A person has seen why it paused and goes on: the failures so far are accepted. */
-static enum err accept_failures(struct db *db, const struct act *act, struct err_info *info)
+static enum err accept_failures(struct db *db, int64_t rollout_id, const char *actor, struct err_info *info)
 {
     cleanup_rows struct rows *rows = NULL;
     enum err e = db_query(db,
@@ -183,68 +174,41 @@ static enum err accept_failures(struct db *db, const struct act *act, struct err
                           "     AND a.state IN ('failed', 'rejected', 'timed_out'))"
                           " WHERE w.rollout_id = $1::bigint AND w.state IN ('failed', 'inconclusive')"
                           " RETURNING w.n, w.state, w.accepted",
-                          DB_ARGS(db_i64(act->rollout_id)), &rows, info);
+                          DB_ARGS(db_i64(rollout_id)), &rows, info);
     for (size_t i = 0; e == ERR_OK && i < rows_count(rows); i++) {
         struct wave_decision move = {.wave = (int)rows_i64(rows, i, 0)};
         if (!wave_parse(rows_text(rows, i, 1), &move.from) ||
             (!wave_next(move.from, WAVE_EVENT_RETRY, &move.to) && !wave_next(move.from, WAVE_EVENT_ACCEPT, &move.to)))
             return err_set(info, ERR_INTERNAL, "wave %d cannot go on", move.wave);
-        (void)snprintf(move.reason, sizeof move.reason, "%s goes on and accepts %s failures.", act->actor->name,
+        (void)snprintf(move.reason, sizeof move.reason, "%s goes on and accepts %s failed.", actor,
                        rows_text(rows, i, 2));
-        e = wave_move(db, act->rollout_id, &move, act->actor->name, info);
+        e = wave_move(db, rollout_id, &move, actor, info);
     }
     return e;
 }
 
-static enum err act_audit(struct db *db, const struct act *act, enum rollout_state from, enum rollout_state to,
-                          struct err_info *info)
+enum err rollout_act(struct db *db, int64_t rollout_id, enum rollout_action action, const char *reason,
+                     const char *actor, enum rollout_state *ret_from, enum rollout_state *ret_to, struct err_info *info)
 {
-    char name[48];
-    char target[48];
-    json_auto_t *before = json_pack("{s:s}", "state", rollout_name(from));
-    json_auto_t *after = json_pack("{s:s, s:s}", "state", rollout_name(to), "reason", act->reason);
-    if (before == NULL || after == NULL)
-        return ERR_NO_MEMORY;
-    (void)snprintf(name, sizeof name, "rollout.%s", rollout_action_name(act->action));
-    (void)snprintf(target, sizeof target, "rollout:%" PRId64, act->rollout_id);
-    const struct audit_entry entry = {
-        .actor = act->actor->name,
-        .action = name,
-        .target = target,
-        .address = act->actor->address,
-        .request_id = act->actor->request_id,
-        .before = before,
-        .after = after,
-    };
-    return audit_add(db, &entry, info);
-}
-
-static enum err act_work(struct db *db, void *arg, struct err_info *info)
-{
-    const struct act *act = arg;
     enum rollout_state from = ROLLOUT_DRAFT;
     enum rollout_state to = ROLLOUT_DRAFT;
-    enum err e = act_allowed(db, act, &from, info);
+    enum err e = act_allowed(db, rollout_id, action, &from, info);
     if (e != ERR_OK)
         return e;
-    if (!rollout_next(from, rollout_action_event(act->action), &to))
+    if (!rollout_next(from, rollout_action_event(action), &to))
         return err_set(info, ERR_INTERNAL, "rollout_may() and rollout_next() disagree");
     char asked[ROLLOUT_REASON_MAX];
-    (void)snprintf(asked, sizeof asked, "%s asked to %s.", act->actor->name, rollout_action_name(act->action));
-    const char *reason = act->reason[0] == '\0' ? asked : act->reason;
-    if (act->action == ACTION_RESUME)
-        e = accept_failures(db, act, info);
+    (void)snprintf(asked, sizeof asked, "%s asked to %s.", actor, rollout_action_name(action));
+    if (action == ACTION_RESUME)
+        e = accept_failures(db, rollout_id, actor, info);
     if (e == ERR_OK)
-        e = rollout_move(db, act->rollout_id, from, to, reason, act->actor->name, info);
-    if (e == ERR_OK)
-        e = act_audit(db, act, from, to, info);
+        e = rollout_move(db, rollout_id, from, to, reason[0] == '\0' ? asked : reason, actor, info);
     struct rollout_step step;
-    return e == ERR_OK ? rollout_step(db, act->rollout_id, act->actor->name, &step, info) : e;
-}
-
-enum err rollout_act(struct db *db, int64_t rollout_id, enum rollout_action action, const char *reason,
-                     const struct rollout_actor *actor, struct err_info *info)
-{
-    struct act act = {.rollout_id = rollout_id, .action = action, .reason = reason, .actor = actor};
-    return db_transaction(db, act_work, &act, info);
+    if (e == ERR_OK)
+        e = rollout_step(db, rollout_id, actor, &step, info);
+    if (e != ERR_OK)
+        return e;
+    *ret_from = from;
+    *ret_to = to;
+    return ERR_OK;
 }
