@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 
 enum {
     KEEPALIVE_S = 20,
@@ -179,6 +180,23 @@ static int session_begin(struct mqtt_link *link)
     return mosquitto_connect_async(link->mosq, link->host, link->port, KEEPALIVE_S);
 }
 
+/* libmosquitto takes a connection that was refused, or ended during the TLS handshake, for one that is still being
+ * made: ask the socket itself. True when it is dead, with errno. */
+static bool socket_dead(int fd)
+{
+    int error = 0;
+    socklen_t len = sizeof error;
+    if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0 || error != 0) {
+        errno = error != 0 ? error : errno;
+        return true;
+    }
+    char byte;
+    if (recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) != 0)
+        return false;
+    errno = ECONNRESET;
+    return true;
+}
+
 /* One round: waits for the socket or a wake-up, then reads, writes and keeps alive. */
 static int session_step(struct mqtt_link *link)
 {
@@ -193,6 +211,9 @@ static int session_step(struct mqtt_link *link)
     if (fds[0].revents != 0)
         wake_drain(link);
     int rc = MOSQ_ERR_SUCCESS;
+    bool up = atomic_load(&link->since_ms) != 0;
+    if (fds[1].revents != 0 && !up && socket_dead(fd))
+        return MOSQ_ERR_ERRNO;
     if ((fds[1].revents & (POLLIN | POLLHUP | POLLERR)) != 0)
         rc = mosquitto_loop_read(link->mosq, 1);
     if (rc == MOSQ_ERR_SUCCESS && mosquitto_want_write(link->mosq))
