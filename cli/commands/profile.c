@@ -69,7 +69,7 @@ static enum err profile_create(struct cli *cli)
     cleanup_free char *text = NULL;
     cleanup_profile struct profile *profile = NULL;
     const char *out = option_text(cli, "out");
-    size_t size = 0;
+    size_t size = 1;
     size_t count = 0;
     size_t len = 0;
     enum err e = shape_size(cli, option_text(cli, "shape"), &size);

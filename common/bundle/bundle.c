@@ -53,7 +53,7 @@ static bool payload_has(const json_t *payload, const char *sha256)
 static enum err file_describe(const struct bundle_file *file, json_t *files, json_t *payload, struct err_info *info)
 {
     cleanup_fd int fd = -1;
-    struct stat st;
+    struct stat st = {0};
     char sha256[SHA256_HEX];
     int64_t size = 0;
     enum err e = source_open(file->source, &fd, &st, info);
@@ -101,7 +101,7 @@ static enum err file_copy(struct writer *w, const char *source, const struct man
 {
     cleanup_fd int fd = -1;
     cleanup_sha256 struct sha256 *hash = NULL;
-    struct stat st;
+    struct stat st = {0};
     char chunk[CHUNK];
     char sha256[SHA256_HEX] = "";
     enum err e = source_open(source, &fd, &st, info);

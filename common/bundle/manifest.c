@@ -216,7 +216,7 @@ static const struct manifest_file *file_by_sha256(const struct manifest *m, cons
 static const struct manifest_payload *payload_for(const struct manifest *m, const char *file_sha256)
 {
     for (size_t i = 0; i < m->payload_count; i++)
-        if (strcmp(m->payload[i].file, file_sha256) == 0)
+        if (text_eq(m->payload[i].file, file_sha256))
             return &m->payload[i];
     return NULL;
 }

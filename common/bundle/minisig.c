@@ -91,10 +91,9 @@ static enum err ed25519_public(const uint8_t seed[32], uint8_t ret_public[32])
 /* What the global signature covers. Returns the number of bytes. */
 static size_t global_message(const uint8_t bytes[64], const char *comment, uint8_t out[64 + MINISIG_COMMENT_MAX])
 {
-    size_t len = strlen(comment);
     memcpy(out, bytes, 64);
-    memcpy(out + 64, comment, len);
-    return 64 + len;
+    (void)text_copy((char *)out + 64, MINISIG_COMMENT_MAX, comment); /* fits: checked when it was taken */
+    return 64 + strlen(comment);
 }
 
 /* ---- text ---- */
