@@ -5,6 +5,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 static const struct conf_option OPTIONS[] = {
     {"database_url", CONF_TEXT, "postgresql:///muster", 0, 0, "PostgreSQL, as a libpq connection string"},
@@ -90,9 +91,15 @@ enum err config_brokers(const struct conf *conf, char **ret_brokers)
 {
     const char *brokers = conf_text(conf, "brokers");
     char *text = NULL;
-    int n = *brokers != '\0'
-                ? asprintf(&text, "%s", brokers)
-                : asprintf(&text, "%s:%d", conf_text(conf, "broker_host"), (int)conf_int(conf, "broker_port"));
+    const char *host = conf_text(conf, "broker_host");
+    int port = (int)conf_int(conf, "broker_port");
+    int n = 0;
+    if (*brokers != '\0')
+        n = asprintf(&text, "%s", brokers);
+    else if (strchr(host, ':') != NULL) /* an IPv6 address */
+        n = asprintf(&text, "[%s]:%d", host, port);
+    else
+        n = asprintf(&text, "%s:%d", host, port);
     if (n < 0)
         return ERR_NO_MEMORY;
     *ret_brokers = text;
