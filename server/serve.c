@@ -177,8 +177,7 @@ static void desired_hint(void *link, const char *device_id)
 
 static int64_t link_since_ms(void *link)
 {
-    int64_t since = mqtt_link_connected_since_ms(link);
-    return since > 0 ? since : -1;
+    return mqtt_link_connected_since_ms(link);
 }
 
 static enum err engines_start(struct parts *p, const struct conf *conf, struct err_info *info)
