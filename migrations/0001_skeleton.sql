@@ -192,7 +192,7 @@ CREATE TABLE leader (
     name  text PRIMARY KEY,
     epoch bigint NOT NULL DEFAULT 0
 );
-INSERT INTO leader (name) VALUES ('orchestrator'), ('alerts');
+INSERT INTO leader (name) VALUES ('orchestrator');
 
 -- ---------------------------------------------------------------- desired and reported state
 

@@ -1,6 +1,7 @@
 #include "server/store/hold.h"
 
 #include "server/store/desired.h"
+#include "server/store/event.h"
 
 #include <stdbool.h>
 #include <stdlib.h>
@@ -76,4 +77,32 @@ enum err hold_release(struct db *db, const char *device_id, const char *released
         return ERR_NO_MEMORY;
     *ret_json = json;
     return ERR_OK;
+}
+
+static enum err expiry_tell(struct db *db, const struct rows *rows, size_t row, struct err_info *info)
+{
+    const char *device_id = rows_text(rows, row, 0);
+    json_auto_t *data =
+        json_pack("{s:b, s:s, s:s}", "held", 0, "reason", rows_text(rows, row, 1), "then", rows_text(rows, row, 2));
+    if (data == NULL)
+        return ERR_NO_MEMORY;
+    const struct event_entry event = {.kind = "device.hold", .actor = "system", .device_id = device_id, .data = data};
+    enum err e = event_add(db, &event, info);
+    return e == ERR_OK ? desired_touch(db, device_id, info) : e;
+}
+
+enum err hold_expire(struct db *db, struct err_info *info)
+{
+    cleanup_rows struct rows *rows = NULL;
+    enum err e =
+        db_query(db,
+                 "UPDATE hold h SET released_at = now(), released_by = 'system'"
+                 " WHERE h.released_at IS NULL AND h.expires_at <= now() AND (h.on_expiry = 'apply' OR NOT EXISTS ("
+                 "   SELECT 1 FROM assignment a JOIN rollout r ON r.id = a.rollout_id WHERE a.device_id = h.device_id"
+                 "   AND a.state IN ('offered', 'downloading', 'staged', 'held') AND r.state IN ('running', 'paused')))"
+                 " RETURNING h.device_id, 'The hold ran out: ' || h.reason, h.on_expiry",
+                 DB_NO_ARGS, &rows, info);
+    for (size_t i = 0; e == ERR_OK && i < rows_count(rows); i++)
+        e = expiry_tell(db, rows, i, info);
+    return e;
 }

@@ -26,3 +26,7 @@ struct hold_request {
  * NULL: there was none, and nothing changed. */
 [[nodiscard]] enum err hold_release(struct db *db, const char *device_id, const char *released_by, char **ret_json,
                                     struct err_info *info);
+
+/* Inside the caller's transaction: ends holds that have run out, with an event each. One that says `cancel` stays until
+ * the rollout has taken back the update that waited for it. */
+[[nodiscard]] enum err hold_expire(struct db *db, struct err_info *info);

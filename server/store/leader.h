@@ -7,7 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Tries to become leader of name ("orchestrator", "alerts") without waiting. When held, the epoch is a new one. Call
+/* Tries to become leader of name (a row of the table leader) without waiting. When held, the epoch is a new one. Call
  * once per connection: a lost connection loses the lock. */
 [[nodiscard]] enum err leader_take(struct db *db, const char *name, bool *ret_held, int64_t *ret_epoch,
                                    struct err_info *info);
