@@ -24,12 +24,14 @@ static enum err conflict_tell(struct db *db, const char *device_id, struct err_i
     return e;
 }
 
+/* A hold that has run out gives way to a new one; one that cancels stays until the orchestrator has done that. */
 enum err hold_add(struct db *db, const struct hold_request *request, char **ret_json, struct err_info *info)
 {
-    enum err e = db_exec(db,
-                         "UPDATE hold SET released_at = expires_at, released_by = 'system' WHERE device_id = $1::text"
-                         " AND source = 'policy' AND released_at IS NULL AND expires_at <= now()",
-                         DB_ARGS(db_text(request->device_id)), NULL, info);
+    enum err e =
+        db_exec(db,
+                "UPDATE hold SET released_at = expires_at, released_by = 'system' WHERE device_id = $1::text"
+                " AND source = 'policy' AND released_at IS NULL AND expires_at <= now() AND on_expiry = 'apply'",
+                DB_ARGS(db_text(request->device_id)), NULL, info);
     if (e != ERR_OK)
         return e;
     char *json = NULL;
