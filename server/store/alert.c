@@ -30,16 +30,18 @@ static const char *const looks_sql =
                    "       r.enabled AND d.retired_at IS NULL, " MS_SINCE("l.last_seen") ", " MS_SINCE(
                        "l.gone_at") ","
                                     "       (l.beat_s * 1000)::bigint, l.margin_c"
-                                    " FROM alert_rule r CROSS JOIN device d"
+                                    " FROM (SELECT rule_id, device_id FROM alert WHERE state <> 'resolved'"
+                                    "       UNION SELECT r.id, l.device_id FROM liveness l JOIN alert_rule r ON "
+                                    "r.enabled AND CASE r.kind"
+                                    "           WHEN 'heartbeat_missing' THEN l.gone_at IS NOT NULL"
+                                    "                OR l.last_seen < now() - make_interval(secs => l.beat_s * "
+                                    "least(r.threshold, 1))"
+                                    "           WHEN 'temperature' THEN l.margin_c <= r.threshold END) look"
+                                    " JOIN alert_rule r ON r.id = look.rule_id JOIN device d ON d.id = look.device_id"
                                     " LEFT JOIN liveness l ON l.device_id = d.id"
                                     " LEFT JOIN alert a ON a.rule_id = r.id AND a.device_id = d.id AND a.state <> "
                                     "'resolved'"
-                                    " WHERE a.id IS NOT NULL OR (r.enabled AND d.retired_at IS NULL AND CASE r.kind"
-                                    "     WHEN 'heartbeat_missing' THEN l.gone_at IS NOT NULL"
-                                    "          OR l.last_seen < now() - make_interval(secs => l.beat_s * "
-                                    "least(r.threshold, 1))"
-                                    "     WHEN 'temperature' THEN l.margin_c <= r.threshold END)"
-                                    " ORDER BY r.id, d.id";
+                                    " WHERE a.id IS NOT NULL OR d.retired_at IS NULL ORDER BY r.id, d.id";
 
 /* A duration; -1: there is none. What another transaction wrote after this one began was just now. */
 static int64_t since_read(const struct rows *rows, size_t row, int column)
