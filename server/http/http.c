@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <netdb.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -66,7 +67,8 @@ static void on_connection(void *cls, struct MHD_Connection *connection, void **w
     }
 }
 
-/* Handshakes that fail are everyday noise; while the port starts it is the reason why it does not. */
+/* Handshakes that fail are everyday noise; in the thread that starts the port it is the reason why it does not start.
+ */
 [[gnu::format(printf, 2, 0)]] static void on_message(void *cls, const char *fmt, va_list args)
 {
     struct port *port = cls;
@@ -74,7 +76,7 @@ static void on_connection(void *cls, struct MHD_Connection *connection, void **w
     (void)vsnprintf(text, sizeof text, fmt, args);
     text[strcspn(text, "\n")] = '\0';
     log_debug("http", "port=%s text=\"%s\"", port->name, text);
-    if (port->daemon == NULL)
+    if (pthread_equal(pthread_self(), port->starter))
         memcpy(port->complaint, text, sizeof text);
 }
 
@@ -157,6 +159,7 @@ static enum err port_start(struct port *port, const struct conf *conf, struct er
     if (e != ERR_OK)
         return e;
     struct MHD_OptionItem options[16];
+    port->starter = pthread_self();
     options_write(port, conf, fd, key, certificate, device_ca, options);
     port->daemon =
         MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_TLS | MHD_USE_ERROR_LOG,

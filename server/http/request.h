@@ -13,6 +13,7 @@
 #include "server/server.h"
 
 #include <microhttpd.h>
+#include <pthread.h>
 #include <stdatomic.h>
 
 enum { REQUEST_ID_SIZE = 27, REQUEST_METHOD_SIZE = 16, REQUEST_ADDRESS_SIZE = 48, EXTRA_HEADERS_MAX = 4 };
@@ -26,7 +27,8 @@ struct port {
     size_t table_count;
     bool is_device;
     struct MHD_Daemon *daemon;
-    char complaint[160]; /* what libmicrohttpd said last while it started */
+    pthread_t starter;
+    char complaint[160]; /* what libmicrohttpd said last in the starter's thread */
 };
 
 struct http {
