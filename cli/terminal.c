@@ -34,8 +34,11 @@ static enum err line_read(int fd, char *out, size_t size, struct err_info *info)
 static enum err terminal_open(const char *question, int *ret_fd, struct err_info *info)
 {
     int tty = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY);
-    if (tty < 0)
-        return err_set(info, ERR_UNAVAILABLE, "there is no terminal to ask on: \"%s\"", question);
+    if (tty < 0) {
+        enum err e = err_set(info, ERR_UNAVAILABLE, "there is no terminal to ask on: \"%s\"", question);
+        err_next(info, "In a script, use --user and --password-stdin.");
+        return e;
+    }
     *ret_fd = tty;
     return ERR_OK;
 }
