@@ -44,16 +44,25 @@ endif
         demo demo-check demo-clean demo-password screenshots
 all: programs web
 
-programs: $(addprefix $(BUILD)/,$(PROGRAMS))
-
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	$(call say,CC  $<)
 	$(Q)$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -c $< -o $@
 
-# ONNX Runtime is loaded at run time; only its C header is needed to build muster-infer.
+# ONNX Runtime is loaded at run time; only its C header is needed to build muster-infer. Without it all else is built.
 ORT_HOME ?= $(shell packaging/onnxruntime.sh --where)
+ifeq ($(wildcard $(ORT_HOME)/include/onnxruntime_c_api.h),)
+programs: without-infer
+PROGRAMS := $(filter-out muster-infer,$(PROGRAMS))
+UNIT_TESTS := $(filter-out $(BUILD)/unit/test_infer_%,$(UNIT_TESTS))
+INFER_SRC :=
+endif
+.PHONY: without-infer
+without-infer:
+	@echo "muster-infer is left out: ONNX Runtime's header is not in $(ORT_HOME)/include; get it with packaging/onnxruntime.sh"
 $(BUILD)/agent/infer/%.o: CPPFLAGS += -isystem $(ORT_HOME)/include
+
+programs: $(addprefix $(BUILD)/,$(PROGRAMS))
 
 # Static libraries, so that a program and a unit test link only what they use.
 $(BUILD)/libcommon.a: $(call objects,$(COMMON_SRC))
@@ -161,7 +170,7 @@ install: programs web ## into $(DESTDIR)$(PREFIX) and $(DESTDIR)/etc/muster
 	install -d $(DESTDIR)$(PREFIX)/share/muster/migrations $(DESTDIR)$(PREFIX)/share/muster/mosquitto $(DESTDIR)/etc/muster/keys
 	install -m 755 $(BUILD)/musterctl $(DESTDIR)$(PREFIX)/bin
 	install -m 755 $(BUILD)/musterd $(BUILD)/muster-agent $(DESTDIR)$(PREFIX)/sbin
-	install -m 755 $(BUILD)/muster-fetch $(BUILD)/muster-infer $(DESTDIR)$(PREFIX)/libexec/muster
+	install -m 755 $(addprefix $(BUILD)/,$(filter muster-fetch muster-infer,$(PROGRAMS))) $(DESTDIR)$(PREFIX)/libexec/muster
 	install -m 644 migrations/*.sql $(DESTDIR)$(PREFIX)/share/muster/migrations
 	install -m 644 packaging/mosquitto/mosquitto.conf.in packaging/mosquitto/acl $(DESTDIR)$(PREFIX)/share/muster/mosquitto
 	install -m 644 packaging/systemd/*.service $(DESTDIR)$(PREFIX)/lib/systemd/system

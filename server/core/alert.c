@@ -147,9 +147,9 @@ static void duration_print(int64_t ms, char text[24])
     long long s = ms > 0 ? (long long)ms / 1000 : 0;
     if (s < 120)
         (void)snprintf(text, 24, "%lld s", s);
-    else if (s < 2 * 3600)
+    else if (s < 7200)
         (void)snprintf(text, 24, "%lld min", s / 60);
-    else if (s < 48 * 3600)
+    else if (s < 172800)
         (void)snprintf(text, 24, "%lld h", s / 3600);
     else
         (void)snprintf(text, 24, "%lld days", s / 86400);
