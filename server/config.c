@@ -19,8 +19,8 @@ static const struct conf_option OPTIONS[] = {
     {"web_dir", CONF_PATH, "/usr/share/muster/web", 0, 0, "the console's files"},
     {"migrations_dir", CONF_PATH, "/usr/share/muster/migrations", 0, 0, "the schema, NNNN_name.sql"},
     {"broker_host", CONF_TEXT, "localhost", 0, 0, "MQTT broker this server connects to"},
-    {"broker_port", CONF_INT, "8883", 1, 65535, "its port, with mutual TLS"},
-    {"brokers", CONF_TEXT, "", 0, 0, "brokers told to devices, HOST:PORT[,HOST:PORT]; empty: the one above"},
+    {"broker_port", CONF_INT, "8884", 1, 65535, "its port for servers, with mutual TLS"},
+    {"brokers", CONF_TEXT, "", 0, 0, "brokers told to devices, HOST:PORT[,HOST:PORT]; empty: the one above, port 8883"},
     {"beat_s", CONF_NUMBER, "30", 0.2, 3600, "seconds between two beats of a device"},
     {"http_threads", CONF_INT, "2", 1, 64, "I/O threads of each port"},
     {"http_workers", CONF_INT, "4", 1, 256, "threads that run requests, each with a database connection"},
@@ -92,7 +92,7 @@ enum err config_brokers(const struct conf *conf, char **ret_brokers)
     const char *brokers = conf_text(conf, "brokers");
     char *text = NULL;
     const char *host = conf_text(conf, "broker_host");
-    int port = (int)conf_int(conf, "broker_port");
+    const int port = 8883; /* the devices' listener; broker_port is the servers' one */
     int n = 0;
     if (*brokers != '\0')
         n = asprintf(&text, "%s", brokers);

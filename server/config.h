@@ -11,5 +11,5 @@ extern const struct conf_program config_musterd;
 
 [[nodiscard]] enum err config_log_level(const struct conf *conf, enum log_level *ret_level, struct err_info *info);
 
-/* The brokers that devices are told: `brokers`, or broker_host:broker_port. free() it. */
+/* The brokers that devices are told: `brokers`, or port 8883 of broker_host. free() it. */
 [[nodiscard]] enum err config_brokers(const struct conf *conf, char **ret_brokers);

@@ -221,17 +221,17 @@ class Postgres:
 
 
 class Broker:
-    """A private Mosquitto: mutual TLS on a loopback port, ACL by certificate name, no plaintext listener."""
+    """A private Mosquitto: one loopback port for devices and one for servers, both mutual TLS, ACL by certificate name."""
 
-    def __init__(self, folder: Path, logs: Path, pki: Path, port: int, plugin: str = ""):
+    def __init__(self, folder: Path, logs: Path, pki: Path, port: int, server_port: int, plugin: str = ""):
         self.user = User("mosquitto")
         self.base = service_folder(folder, self.user)
-        self.pki, self.port, self.plugin, self.log = pki, port, plugin, logs / "mosquitto.log"
+        self.pki, self.port, self.server_port, self.plugin, self.log = pki, port, server_port, plugin, logs / "mosquitto.log"
         self.process: Process | None = None
 
     def configure(self) -> Path:
         """Writes the shipped configuration with its placeholders filled in; keys are copied to where the broker may read them."""
-        for name, mode in [("broker.pem", 0o644), ("broker.key", 0o600), ("broker-clients.pem", 0o644)]:
+        for name, mode in [("broker.pem", 0o644), ("broker.key", 0o600), ("device-ca.pem", 0o644), ("server-ca.pem", 0o644)]:
             copy = self.base / name
             shutil.copyfile(self.pki / name, copy)
             copy.chmod(mode)
@@ -241,8 +241,9 @@ class Broker:
         acl.chmod(0o600)
         self.user.own(acl)
         text = (ROOT / "packaging/mosquitto/mosquitto.conf.in").read_text()
-        for name, value in {"ADDRESS": "127.0.0.1", "PORT": str(self.port), "CA": str(self.base / "broker-clients.pem"),
-                            "CERT": str(self.base / "broker.pem"), "KEY": str(self.base / "broker.key"), "ACL": str(acl)}.items():
+        for name, value in {"ADDRESS": "127.0.0.1", "PORT": str(self.port), "SERVER_ADDRESS": "127.0.0.1",
+                            "SERVER_PORT": str(self.server_port), "DEVICE_CA": str(self.base / "device-ca.pem"),
+                            "SERVER_CA": str(self.base / "server-ca.pem"), "CERT": str(self.base / "broker.pem"), "KEY": str(self.base / "broker.key"), "ACL": str(acl)}.items():
             text = text.replace(f"@{name}@", value)
         conf = self.base / "mosquitto.conf"
         conf.write_text(text + self.plugin)
@@ -260,7 +261,7 @@ class Broker:
         assert self.process is not None
         self.process.check()
         with socket.socket() as s:
-            return s.connect_ex(("127.0.0.1", self.port)) == 0
+            return s.connect_ex(("127.0.0.1", self.server_port)) == 0
 
     def stop(self) -> None:
         if self.process:
@@ -279,7 +280,7 @@ class Server:
             "database_url": stack.postgres.url(stack.database), "api_port": self.api_port, "device_port": self.device_port,
             "public_url": self.url, "pki_dir": stack.pki, "trust_dir": stack.keys / "trusted", "cache_dir": self.base / "cache",
             "web_dir": ROOT / "web/dist", "migrations_dir": ROOT / "migrations", "broker_host": "localhost",
-            "broker_port": stack.broker_port, "beat_s": 2, "login_per_minute": 60, **(settings or {}),
+            "broker_port": stack.broker.server_port, "brokers": f"localhost:{stack.broker_port}", "beat_s": 2, "login_per_minute": 60, **(settings or {}),
         }
         self.conf = self.base / "musterd.conf"
         self.log = stack.logs / f"{name}.log"
@@ -396,7 +397,7 @@ class Stack:
         self.own_postgres = postgres is None
         self.postgres = postgres or Postgres(base / "postgres", self.logs)
         self.broker_port = self.port("broker")
-        self.broker = Broker(base / "broker", self.logs, self.pki, self.broker_port, broker_plugin)
+        self.broker = Broker(base / "broker", self.logs, self.pki, self.broker_port, self.port("broker-servers"), broker_plugin)
         self.servers: list[Server] = []
         self.agents: dict[str, Agent] = {}
 

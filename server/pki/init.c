@@ -226,27 +226,6 @@ static enum err leaves_get(const struct init *in, const struct authority *ca, st
     return e;
 }
 
-/* Whom the broker lets in: devices, and servers by mqtt-client.pem. */
-static enum err broker_clients_write(const struct init *in, const X509 *device_ca, const X509 *server_ca,
-                                     struct err_info *info)
-{
-    char path[PATH_MAX];
-    enum err e = init_path(in, "broker-clients", ".pem", path, info);
-    cleanup_free char *device = NULL;
-    cleanup_free char *server = NULL;
-    if (e == ERR_OK)
-        e = pem_certificate_text(device_ca, &device, info);
-    if (e == ERR_OK)
-        e = pem_certificate_text(server_ca, &server, info);
-    if (e != ERR_OK)
-        return e;
-    cleanup_buf struct buf text = BUF_INIT(65536);
-    e = buf_addf(&text, "%s%s", device, server);
-    if (e == ERR_OK)
-        e = file_write(path, text.data, text.len, 0644);
-    return e == ERR_OK ? ERR_OK : err_set(info, e, "%s cannot be written: %s", path, err_name(e));
-}
-
 static enum err init_run(const struct init *in, struct authority *server_ca, struct authority *device_ca,
                          struct err_info *info)
 {
@@ -255,8 +234,6 @@ static enum err init_run(const struct init *in, struct authority *server_ca, str
         e = ca_get(in, "device-ca", "Muster device CA", device_ca, info);
     if (e == ERR_OK)
         e = leaves_get(in, server_ca, info);
-    if (e == ERR_OK)
-        e = broker_clients_write(in, device_ca->certificate, server_ca->certificate, info);
     return e;
 }
 

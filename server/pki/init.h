@@ -10,7 +10,6 @@
  *   server-ca.{pem,key}, device-ca.{pem,key}   two CAs, ECDSA P-256, 10 years, path length 0
  *   musterd.{pem,key}, broker.{pem,key}        server certificates for hosts, 2 years
  *   mqtt-client.{pem,key}                      CN=musterd, clientAuth, 2 years: musterd at the broker
- *   broker-clients.pem                         both CAs: whom the broker lets in
  * hosts: DNS names or IP addresses, "a,b,10.0.0.1". Certificates (never CAs) are issued anew, for the same key, when
  * the hosts have changed, when they end within 30 days or when they are not of this CA. A line per file goes to out. */
 [[nodiscard]] enum err pki_init(const char *dir, const char *hosts, FILE *out, struct err_info *info);

@@ -22,8 +22,10 @@ def pair(lab, tmp_path_factory):
         device.close()
 
 
-def test_plaintext_is_refused(lab):
-    with socket.create_connection(("127.0.0.1", lab.stack.broker_port), timeout=5) as s:
+@pytest.mark.parametrize("whose", ["devices", "servers"])
+def test_plaintext_is_refused(lab, whose):
+    port = lab.stack.broker_port if whose == "devices" else lab.stack.broker.server_port
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as s:
         s.sendall(bytes.fromhex("101000044d5154540502003c00000003") + b"abc")
         try:
             assert not s.recv(64).startswith(b"\x20")
@@ -31,8 +33,8 @@ def test_plaintext_is_refused(lab):
             pass
 
 
-def test_only_one_port_listens(lab):
-    """Every listening socket of the broker speaks TLS."""
+def test_only_two_ports_listen(lab):
+    """The devices' and the servers', both TLS only."""
     inodes = {line.split()[9]: line.split()[1] for path in ("/proc/net/tcp", "/proc/net/tcp6") for line in open(path).readlines()[1:]
               if line.split()[3] == "0A"}
     import os
@@ -41,7 +43,7 @@ def test_only_one_port_listens(lab):
         target = os.readlink(f"/proc/{lab.stack.broker.process.pid}/fd/{fd}")
         if target.startswith("socket:[") and target[8:-1] in inodes:
             ports.add(int(inodes[target[8:-1]].split(":")[1], 16))
-    assert ports == {lab.stack.broker_port}
+    assert ports == {lab.stack.broker_port, lab.stack.broker.server_port}
 
 
 def test_no_certificate_no_session(lab):

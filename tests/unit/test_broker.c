@@ -23,7 +23,8 @@ enum { PATIENCE_MS = 5000, QUIET_MS = 300, HEARD_MAX = 4096 };
 struct stage {
     struct pki_kit pki;
     pid_t broker;
-    int port;
+    int port;        /* for devices */
+    int server_port; /* for servers */
 };
 static struct stage stage;
 
@@ -51,8 +52,14 @@ static void value_of(const char *name, char value[128])
         (void)snprintf(value, 128, "%d", stage.port);
     else if (text_starts(name, "@ADDRESS@"))
         (void)snprintf(value, 128, "127.0.0.1");
-    else if (text_starts(name, "@CA@"))
-        path_of("broker-clients.pem", value);
+    else if (text_starts(name, "@SERVER_PORT@"))
+        (void)snprintf(value, 128, "%d", stage.server_port);
+    else if (text_starts(name, "@SERVER_ADDRESS@"))
+        (void)snprintf(value, 128, "127.0.0.1");
+    else if (text_starts(name, "@DEVICE_CA@"))
+        path_of("device-ca.pem", value);
+    else if (text_starts(name, "@SERVER_CA@"))
+        path_of("server-ca.pem", value);
     else if (text_starts(name, "@CERT@"))
         path_of("broker.pem", value);
     else if (text_starts(name, "@KEY@"))
@@ -114,8 +121,9 @@ static void broker_become(const struct passwd *account)
 
 static bool port_answers(void)
 {
-    struct sockaddr_in address = {
-        .sin_family = AF_INET, .sin_port = htons((uint16_t)stage.port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in address = {.sin_family = AF_INET,
+                                  .sin_port = htons((uint16_t)stage.server_port),
+                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     cleanup_fd int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     return connect(fd, (struct sockaddr *)&address, sizeof address) == 0;
 }
@@ -126,6 +134,7 @@ static int broker_start(void **state)
     assert_int_equal(mosquitto_lib_init(), MOSQ_ERR_SUCCESS);
     pki_kit_start(&stage.pki);
     stage.port = free_port();
+    stage.server_port = free_port();
     configure();
     const struct passwd *account = broker_account();
     if (account != NULL) {
@@ -164,6 +173,7 @@ static int broker_stop(void **state)
 
 struct client {
     struct mosquitto *mqtt;
+    int port;
     bool connected;
     bool ended;
     char heard[HEARD_MAX]; /* "topic=payload\n" of every message */
@@ -193,13 +203,13 @@ static void disconnected(struct mosquitto *mqtt, void *arg, int rc)
     ((struct client *)arg)->ended = true;
 }
 
-/* A client that is not connected yet. certificate: NAME of NAME.pem and NAME.key, NULL for none. */
-static void client_new(struct client *client, const char *client_id, const char *certificate)
+/* A client of a listener, not connected yet. certificate: NAME of NAME.pem and NAME.key, NULL for none. */
+static void client_new(struct client *client, int port, const char *client_id, const char *certificate)
 {
     char ca[128];
     char pem[160];
     char key[160];
-    *client = (struct client){.mqtt = mosquitto_new(client_id, true, client)};
+    *client = (struct client){.mqtt = mosquitto_new(client_id, true, client), .port = port};
     assert_non_null(client->mqtt);
     path_of("server-ca.pem", ca);
     (void)snprintf(pem, sizeof pem, "%s/%s.pem", stage.pki.dir, certificate == NULL ? "" : certificate);
@@ -223,7 +233,7 @@ static void turn(struct client *client)
 /* Connects; false when the broker does not let it in. */
 static bool client_connect(struct client *client)
 {
-    if (mosquitto_connect(client->mqtt, "localhost", stage.port, 60) != MOSQ_ERR_SUCCESS)
+    if (mosquitto_connect(client->mqtt, "localhost", client->port, 60) != MOSQ_ERR_SUCCESS)
         return false;
     for (int64_t end = clock_mono_ms() + PATIENCE_MS; clock_mono_ms() < end && !client->connected && !client->ended;)
         turn(client);
@@ -237,9 +247,9 @@ static void client_end(struct client *client)
 }
 #define cleanup_client [[gnu::cleanup(client_end)]]
 
-static void join(struct client *client, const char *client_id, const char *certificate)
+static void join(struct client *client, int port, const char *client_id, const char *certificate)
 {
-    client_new(client, client_id, certificate);
+    client_new(client, port, client_id, certificate);
     assert_true(client_connect(client));
 }
 
@@ -247,7 +257,7 @@ static void device_join(struct client *client, EVP_PKEY *key, const char *id)
 {
     cleanup_certificate struct certificate issued = {0};
     pki_kit_device(&stage.pki, key, id, id, &issued);
-    join(client, id, id);
+    join(client, stage.port, id, id);
 }
 
 /* The three of most tests: two devices and a server that hears every device. */
@@ -261,7 +271,7 @@ static void cast_start(struct cast *cast)
     cast->key = EVP_EC_gen("P-256");
     device_join(&cast->a, cast->key, ID_A);
     device_join(&cast->b, cast->key, ID_B);
-    join(&cast->server, "one of many servers", "mqtt-client");
+    join(&cast->server, stage.server_port, "one of many servers", "mqtt-client");
     char share[96];
     (void)snprintf(share, sizeof share, "$share/%s/muster/v1/+/up/#", pki_share_name(stage.pki.pki));
     assert_int_equal(mosquitto_subscribe(cast->server.mqtt, NULL, share, 0), 0);
@@ -411,7 +421,7 @@ static void a_will_cannot_be_somebody_elses(void **state)
     cast_start(&cast);
     let_subscriptions_settle(&cast);
     struct client liar;
-    client_new(&liar, "liar", ID_A); /* takes over A's connection: same certificate */
+    client_new(&liar, stage.port, "liar", ID_A); /* takes over A's connection: same certificate */
     assert_int_equal(mosquitto_will_set(liar.mqtt, "muster/v1/" ID_B "/up/gone", 6, "forged", 0, false),
                      MOSQ_ERR_SUCCESS);
     (void)client_connect(&liar);
@@ -431,7 +441,7 @@ static void a_client_id_gives_nothing(void **state)
     cleanup_certificate struct certificate issued = {0};
     pki_kit_device(&stage.pki, key, "cccccccccccccccccccccccccc", "thief", &issued);
     cleanup_client struct client thief;
-    join(&thief, ID_B, "thief"); /* says that it is B */
+    join(&thief, stage.port, ID_B, "thief"); /* says that it is B */
     assert_int_equal(mosquitto_subscribe(thief.mqtt, NULL, "muster/v1/" ID_B "/down/#", 0), MOSQ_ERR_SUCCESS);
     say(&thief, "muster/v1/" ID_B "/up/beat", "forged");
     for (int i = 0; i < 20; i++)
@@ -445,11 +455,24 @@ static void a_client_id_gives_nothing(void **state)
     assert_null(strstr(cast.server.heard, "forged"));
 }
 
-static bool lets_in(const char *certificate)
+static bool lets_in(int port, const char *certificate)
 {
     cleanup_client struct client client;
-    client_new(&client, "x", certificate);
+    client_new(&client, port, "x", certificate);
     return client_connect(&client);
+}
+
+static void servers_do_not_throw_each_other_out(void **state)
+{
+    (void)state;
+    cleanup_cast struct cast cast;
+    cast_start(&cast);
+    cleanup_client struct client second;
+    join(&second, stage.server_port, "another of many servers", "mqtt-client");
+    let_subscriptions_settle(&cast);
+    say(&second, "muster/v1/" ID_A "/down/desired", "of the second");
+    settle(&cast, &cast.a, "of the second");
+    assert_true(cast.server.connected);
 }
 
 static void only_clients_of_our_cas_get_in(void **state)
@@ -467,21 +490,28 @@ static void only_clients_of_our_cas_get_in(void **state)
     assert_int_equal(file_write(path, foreign.pem, strlen(foreign.pem), 0644), ERR_OK);
     path_of("foreign.key", path);
     assert_int_equal(pem_key_write(path, key, NULL), ERR_OK);
-    assert_true(lets_in("ours"));
-    assert_false(lets_in(NULL));
-    assert_false(lets_in("foreign"));
-    assert_false(lets_in("musterd")); /* of our CA, but a server's */
-    assert_false(lets_in("broker"));
+    assert_true(lets_in(stage.port, "ours"));
+    assert_true(lets_in(stage.server_port, "mqtt-client"));
+    assert_false(lets_in(stage.server_port, "ours"));
+    assert_false(lets_in(stage.port, "mqtt-client"));
+    static const char *const nobody[] = {NULL, "foreign", "musterd", "broker"}; /* the last two: ours, but servers' */
+    for (size_t i = 0; i < sizeof nobody / sizeof nobody[0]; i++) {
+        assert_false(lets_in(stage.port, nobody[i]));
+        assert_false(lets_in(stage.server_port, nobody[i]));
+    }
 }
 
 static void there_is_no_plain_text(void **state)
 {
     (void)state;
-    struct client client = {.mqtt = mosquitto_new("plain", true, &client)};
-    mosquitto_connect_callback_set(client.mqtt, connected);
-    mosquitto_disconnect_callback_set(client.mqtt, disconnected);
-    assert_false(client_connect(&client));
-    client_end(&client);
+    const int ports[] = {stage.port, stage.server_port};
+    for (size_t i = 0; i < sizeof ports / sizeof ports[0]; i++) {
+        struct client client = {.mqtt = mosquitto_new("plain", true, &client), .port = ports[i]};
+        mosquitto_connect_callback_set(client.mqtt, connected);
+        mosquitto_disconnect_callback_set(client.mqtt, disconnected);
+        assert_false(client_connect(&client));
+        client_end(&client);
+    }
 }
 
 /* In MQTT 3.1.1 the client does not know the limit, so that the broker has to see to it. */
@@ -493,7 +523,7 @@ static void a_message_over_a_mebibyte_is_not_carried(void **state)
     cast_start(&cast);
     let_subscriptions_settle(&cast);
     cleanup_client struct client old;
-    client_new(&old, "old", ID_A);
+    client_new(&old, stage.port, "old", ID_A);
     assert_int_equal(mosquitto_int_option(old.mqtt, MOSQ_OPT_PROTOCOL_VERSION, MQTT_PROTOCOL_V311), MOSQ_ERR_SUCCESS);
     assert_true(client_connect(&old));
     cleanup_free char *big = calloc(1, SIZE);
@@ -517,6 +547,7 @@ int main(void)
         cmocka_unit_test(servers_speak_down_only),
         cmocka_unit_test(a_will_cannot_be_somebody_elses),
         cmocka_unit_test(a_client_id_gives_nothing),
+        cmocka_unit_test(servers_do_not_throw_each_other_out),
         cmocka_unit_test(only_clients_of_our_cas_get_in),
         cmocka_unit_test(there_is_no_plain_text),
         cmocka_unit_test(a_message_over_a_mebibyte_is_not_carried),

@@ -70,7 +70,6 @@ static void init_makes_everything_with_the_right_modes(void **state)
         {"broker.pem", 0644},
         {"mqtt-client.key", 0600},
         {"mqtt-client.pem", 0644},
-        {"broker-clients.pem", 0644},
     };
     cleanup_pki_kit struct pki_kit kit;
     pki_kit_start(&kit);
