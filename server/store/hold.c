@@ -1,5 +1,6 @@
 #include "server/store/hold.h"
 
+#include "common/base/json.h"
 #include "server/store/desired.h"
 #include "server/store/event.h"
 
@@ -24,25 +25,17 @@ static enum err conflict_tell(struct db *db, const char *device_id, struct err_i
     return e;
 }
 
-/* A hold that has run out gives way to a new one; one that cancels stays until the orchestrator has done that. */
 enum err hold_add(struct db *db, const struct hold_request *request, char **ret_json, struct err_info *info)
 {
-    enum err e =
-        db_exec(db,
-                "UPDATE hold SET released_at = expires_at, released_by = 'system' WHERE device_id = $1::text"
-                " AND source = 'policy' AND released_at IS NULL AND expires_at <= now() AND on_expiry = 'apply'",
-                DB_ARGS(db_text(request->device_id)), NULL, info);
-    if (e != ERR_OK)
-        return e;
     char *json = NULL;
-    e = db_query_text(db,
-                      "INSERT INTO hold AS h (device_id, source, reason, owner, expires_at, on_expiry)"
-                      " VALUES ($1::text, 'policy', $2::text, $3::text,"
-                      "         now() + nullif($4::bigint, 0) * interval '1 s', $5::text)"
-                      " ON CONFLICT DO NOTHING RETURNING " HOLD_JSON_SQL,
-                      DB_ARGS(db_text(request->device_id), db_text(request->reason), db_text(request->owner),
-                              db_i64(request->expires_in_s), db_text(request->on_expiry)),
-                      &json, info);
+    enum err e = db_query_text(db,
+                               "INSERT INTO hold AS h (device_id, source, reason, owner, expires_at, on_expiry)"
+                               " VALUES ($1::text, 'policy', $2::text, $3::text,"
+                               "         now() + nullif($4::bigint, 0) * interval '1 s', $5::text)"
+                               " ON CONFLICT DO NOTHING RETURNING " HOLD_JSON_SQL,
+                               DB_ARGS(db_text(request->device_id), db_text(request->reason), db_text(request->owner),
+                                       db_i64(request->expires_in_s), db_text(request->on_expiry)),
+                               &json, info);
     if (e == ERR_NOT_FOUND && json == NULL)
         return conflict_tell(db, request->device_id, info);
     if (e != ERR_OK)
@@ -84,12 +77,13 @@ enum err hold_release(struct db *db, const char *device_id, const char *released
 static enum err expiry_tell(struct db *db, const struct rows *rows, size_t row, struct err_info *info)
 {
     const char *device_id = rows_text(rows, row, 0);
-    json_auto_t *data =
-        json_pack("{s:b, s:s, s:s}", "held", 0, "reason", rows_text(rows, row, 1), "then", rows_text(rows, row, 2));
-    if (data == NULL)
-        return ERR_NO_MEMORY;
+    const char *text = rows_text(rows, row, 1);
+    json_auto_t *data = NULL;
+    enum err e = json_parse(text, strlen(text), JSON_BYTES_MAX, &data, info);
+    if (e != ERR_OK)
+        return e;
     const struct event_entry event = {.kind = "device.hold", .actor = "system", .device_id = device_id, .data = data};
-    enum err e = event_add(db, &event, info);
+    e = event_add(db, &event, info);
     return e == ERR_OK ? desired_touch(db, device_id, info) : e;
 }
 
@@ -102,7 +96,8 @@ enum err hold_expire(struct db *db, struct err_info *info)
                  " WHERE h.released_at IS NULL AND h.expires_at <= now() AND (h.on_expiry = 'apply' OR NOT EXISTS ("
                  "   SELECT 1 FROM assignment a JOIN rollout r ON r.id = a.rollout_id WHERE a.device_id = h.device_id"
                  "   AND a.state IN ('offered', 'downloading', 'staged', 'held') AND r.state IN ('running', 'paused')))"
-                 " RETURNING h.device_id, 'The hold ran out: ' || h.reason, h.on_expiry",
+                 " RETURNING h.device_id, jsonb_build_object('held', false, 'ran_out', true, 'holds',"
+                 "                                             jsonb_build_array(" HOLD_JSON_SQL "))",
                  DB_NO_ARGS, &rows, info);
     for (size_t i = 0; e == ERR_OK && i < rows_count(rows); i++)
         e = expiry_tell(db, rows, i, info);
