@@ -1,7 +1,7 @@
 #include "agent/core/up.h"
 
+#include "agent/core/clean.h"
 #include "common/base/json.h"
-#include "common/base/text.h"
 #include "common/base/version.h"
 
 #include <stdlib.h>
@@ -15,25 +15,18 @@ static enum err print_and_free(json_t *json, char **ret_text)
     return e;
 }
 
-/* Text that came from another program may be anything, or cut inside a character: then only its ASCII is kept. */
-static json_t *text_ascii(const char *text)
-{
-    char *copy = strdup(text);
-    if (copy == NULL)
-        return NULL;
-    for (char *c = copy; *c != '\0'; c++)
-        if ((unsigned char)*c >= 0x80)
-            *c = '?';
-    json_t *json = json_string(copy);
-    free(copy);
-    return json;
-}
-
+/* Details may come from another program, or be cut inside a character. */
 static json_t *text_or_null(const char *text)
 {
     if (text == NULL || *text == '\0')
         return json_null();
-    return text_is_utf8(text, strlen(text)) ? json_string(text) : text_ascii(text);
+    char *copy = strdup(text);
+    if (copy == NULL)
+        return NULL;
+    clean_text(copy);
+    json_t *json = json_string(copy);
+    free(copy);
+    return json;
 }
 
 enum err up_hello(const struct up_hello *hello, char **ret_text)

@@ -30,15 +30,18 @@ static bool device_id_ok(const char *id)
     return id != NULL && strlen(id) == DEVICE_ID_LEN && strspn(id, "abcdefghijklmnopqrstuvwxyz234567") == DEVICE_ID_LEN;
 }
 
-/* Nothing of the answer is used before all of it was found good. */
-static bool answer_check(const json_t *answer, EVP_PKEY *key, struct outcome *outcome)
+/* Nothing of the answer is used before all of it was found good; then the certificate's times are added. */
+static bool answer_check(json_t *answer, EVP_PKEY *key, struct outcome *outcome)
 {
+    int64_t not_before = 0;
+    int64_t not_after = 0;
     const char *certificate = NULL;
     const char *ca = NULL;
     const char *wrong = NULL;
     if (!device_id_ok(json_text_or_null(answer, "device")))
         wrong = "`device` is not a device id";
-    else if (json_get_text(answer, "certificate", PEM_MAX, &certificate, NULL) != ERR_OK || !key_fits(key, certificate))
+    else if (json_get_text(answer, "certificate", PEM_MAX, &certificate, NULL) != ERR_OK ||
+             !key_fits(key, certificate, &not_before, &not_after))
         wrong = "`certificate` is not one for this device's key";
     else if (json_get_text(answer, "ca", PEM_MAX, &ca, NULL) != ERR_OK || !pem_is_certificate(ca))
         wrong = "`ca` is not a certificate";

@@ -7,6 +7,7 @@
 #include <openssl/x509.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 enum { KEY_FILE_MAX = 16 * 1024 };
 
@@ -97,10 +98,21 @@ static X509 *certificate_read(const char *pem)
     return certificate;
 }
 
-bool key_fits(EVP_PKEY *key, const char *pem)
+static bool time_read(const ASN1_TIME *time, int64_t *ret_ms)
+{
+    struct tm tm = {0};
+    if (ASN1_TIME_to_tm(time, &tm) != 1)
+        return false;
+    *ret_ms = (int64_t)timegm(&tm) * 1000;
+    return true;
+}
+
+bool key_fits(EVP_PKEY *key, const char *pem, int64_t *ret_not_before, int64_t *ret_not_after)
 {
     X509 *certificate = certificate_read(pem);
-    bool fits = certificate != NULL && X509_check_private_key(certificate, key) == 1;
+    bool fits = certificate != NULL && X509_check_private_key(certificate, key) == 1 &&
+                time_read(X509_get0_notBefore(certificate), ret_not_before) &&
+                time_read(X509_get0_notAfter(certificate), ret_not_after);
     X509_free(certificate);
     return fits;
 }

@@ -39,10 +39,11 @@ static void row_from_links(const char *slot, struct update_row *row)
     log_warn("slot_recovered", "slot=%s current=%.12s previous=%.12s", slot, current, previous);
 }
 
+/* Not known to be missing: an error of the moment must not make the agent forget a version. */
 static bool version_here(const char *slot, const char *bundle)
 {
     char dir[VERSION_PATH_SIZE];
-    return versions_find(slot, bundle, dir, NULL) == ERR_OK;
+    return versions_find(slot, bundle, dir, NULL) != ERR_NOT_FOUND;
 }
 
 static bool row_check(struct update_row *row, bool rebooted)

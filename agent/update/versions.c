@@ -68,9 +68,10 @@ static enum err manifest_read(const char *path, const char *bundle, struct manif
     size_t len = 0;
     cleanup_manifest struct manifest *manifest = NULL;
     enum err e = file_read(path, MANIFEST_BYTES_MAX, &bytes, &len);
-    if (e == ERR_OK)
-        e = manifest_parse(bytes, len, &manifest, NULL);
-    if (e == ERR_NOT_FOUND || e == ERR_NO_MEMORY)
+    if (e != ERR_OK) /* too large is not a manifest; anything else may be read another time */
+        return e == ERR_TOO_LARGE ? ERR_CORRUPT : e;
+    e = manifest_parse(bytes, len, &manifest, NULL);
+    if (e == ERR_NO_MEMORY)
         return e;
     if (e != ERR_OK || (bundle != NULL && !text_eq(manifest->id, bundle)))
         return ERR_CORRUPT;
@@ -152,11 +153,11 @@ static enum err slot_scan(const char *slot, const char *bundle, char ret_dir[VER
             !path_join(dir, sizeof dir, parent, entry->d_name))
             continue;
         enum err e = version_read(dir, bundle, ret_manifest);
-        if (e == ERR_NO_MEMORY)
-            return e;
         if (e == ERR_OK) {
             (void)text_copy(ret_dir, VERSION_PATH_SIZE, dir);
             found = ERR_OK;
+        } else if (e != ERR_NOT_FOUND && e != ERR_CORRUPT) {
+            return e; /* not known to be incomplete */
         }
     }
     return found;

@@ -1,0 +1,209 @@
+#include "agent/agent.h"
+
+#include "agent/agent_internal.h"
+#include "common/base/clock.h"
+#include "common/base/file.h"
+#include "common/base/log.h"
+#include "common/base/text.h"
+#include "common/base/version.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    SAMPLES_PER_HEALTH = 10, /* of the sensors */
+    SAMPLE_LEAST_MS = 200,
+    SAMPLE_MOST_MS = 5000,
+    SPOOL_MEMORY_BYTES = 1024 * 1024 /* when there is no disk to spool to */
+};
+
+/* ---- hooks: what one part tells another ---- */
+
+static void slot_changed(void *user)
+{
+    struct agent *agent = user;
+    report_changed(agent);
+    if (spool_has(agent->spool, SPOOL_REPORT))
+        report_flush(agent);
+}
+
+static void infer_ready(void *user, const char *slot, const char *bundle, bool good)
+{
+    struct agent *agent = user;
+    if (!good)
+        report_event(agent, "model_mismatch", slot, "muster-infer has loaded other bytes than the manifest lists");
+    updater_infer_ready(agent->updater, slot, bundle, good);
+}
+
+static void infer_exited(void *user, const char *slot, const char *bundle, bool was_ready, const char *detail)
+{
+    struct agent *agent = user;
+    report_event(agent, "infer_exited", slot, detail);
+    updater_infer_exited(agent->updater, slot, bundle, was_ready, detail);
+}
+
+static void infer_window(void *user, const char *slot, const char *bundle, const json_t *counts)
+{
+    report_window(user, slot, bundle, counts);
+}
+
+/* The number only grows, even when the state was lost: a new one begins at the time of day. */
+static enum err session_next(void *user, int64_t *ret_session)
+{
+    struct agent *agent = user;
+    int64_t session = 0;
+    enum err e = state_number_get(agent->state, "session", &session);
+    if (e == ERR_NOT_FOUND) {
+        session = clock_wall_ms() / 1000;
+        e = ERR_OK;
+    }
+    if (e == ERR_OK)
+        e = state_number_put(agent->state, "session", session + 1);
+    if (e == ERR_OK)
+        *ret_session = session + 1;
+    else
+        log_error("session_not_stored", "error=%s", err_name(e));
+    return e;
+}
+
+static void link_up(void *user)
+{
+    struct agent *agent = user;
+    enrolment_worked(&agent->enrolment);
+    report_up(agent);
+    poll_now(agent);
+}
+
+static void link_message(void *user, const char *leaf, const char *text, size_t len)
+{
+    struct agent *agent = user;
+    if (text_eq(leaf, "desired"))
+        poll_document(agent, text, len, "mqtt");
+    else if (text_eq(leaf, "ack"))
+        report_ack(agent, text, len);
+    else
+        log_debug("message_ignored", "leaf=%s", leaf);
+}
+
+static void identity_ready(void *user)
+{
+    struct agent *agent = user;
+    struct link_hooks hooks = {.session = session_next, .up = link_up, .message = link_message, .user = agent};
+    log_info("identity", "device=%s", agent->identity.device);
+    if (agent->link != NULL)
+        link_reopen(agent->link);
+    else if (link_open(agent->loop, &agent->identity, &hooks, &agent->link) != ERR_OK)
+        log_error("link_not_opened", "device=%s", agent->identity.device);
+    poll_now(agent);
+}
+
+/* ---- building ---- */
+
+/* With a disk that cannot be written the agent still runs what is installed; it only forgets more at its end. */
+static enum err state_begin_use(struct agent *agent, struct err_info *info)
+{
+    bool fresh = false;
+    int64_t limit = agent->settings->spool_bytes;
+    enum err e = state_open("state.db", &agent->state, &fresh, info);
+    if (e == ERR_NO_SPACE || e == ERR_IO || e == ERR_FORBIDDEN) {
+        log_error("state_unusable", "detail=\"%s\" action=\"running without a journal\"", info->text);
+        limit = SPOOL_MEMORY_BYTES;
+        e = state_open(":memory:", &agent->state, &fresh, info);
+    }
+    if (e == ERR_OK)
+        e = spool_open(agent->state, limit, &agent->spool);
+    return e;
+}
+
+static int64_t sample_period_ms(int64_t health_ms)
+{
+    int64_t period = health_ms / SAMPLES_PER_HEALTH;
+    return period < SAMPLE_LEAST_MS ? SAMPLE_LEAST_MS : period > SAMPLE_MOST_MS ? SAMPLE_MOST_MS : period;
+}
+
+static void boot_id_read(struct agent *agent)
+{
+    char *text = NULL;
+    (void)text_copy(agent->boot_id, sizeof agent->boot_id, "unknown");
+    if (file_read("/proc/sys/kernel/random/boot_id", 256, &text, NULL) == ERR_OK)
+        (void)text_copy(agent->boot_id, sizeof agent->boot_id, text);
+    agent->boot_id[strcspn(agent->boot_id, "\n")] = '\0';
+    free(text);
+}
+
+static enum err updater_build(struct agent *agent, struct err_info *info)
+{
+    struct supervisor_hooks hooks = {
+        .ready = infer_ready, .exited = infer_exited, .window = infer_window, .user = agent};
+    enum err e = supervisor_open(agent->loop, &agent->settings->supervisor, &hooks, &agent->supervisor);
+    if (e != ERR_OK)
+        return e;
+    struct updater_parts parts = {
+        .loop = agent->loop,
+        .state = agent->state,
+        .spool = agent->spool,
+        .supervisor = agent->supervisor,
+        .fetch = &agent->fetch_setup,
+        .trust_dir = agent->settings->trust_dir,
+        .device = {.hardware = agent->settings->enrolment.hardware, .agent_version = MUSTER_VERSION},
+        .changed = slot_changed,
+        .user = agent};
+    return updater_open(&parts, &agent->updater, info);
+}
+
+static enum err agent_build(struct agent *agent, struct err_info *info)
+{
+    const struct agent_settings *s = agent->settings;
+    agent->fetch_setup = (struct fetch_setup){.program = s->fetch_path,
+                                              .server_url = s->server_url,
+                                              .server_ca = s->server_ca,
+                                              .certificate = IDENTITY_CERTIFICATE,
+                                              .key = identity_next_key(NULL)};
+    boot_id_read(agent);
+    enum err e = state_begin_use(agent, info);
+    if (e == ERR_OK)
+        e = sensors_start(s->sysfs_root, sample_period_ms(s->health_ms), &agent->sensors, info);
+    if (e == ERR_OK)
+        e = updater_build(agent, info);
+    if (e == ERR_OK)
+        e = updater_start(agent->updater, info);
+    if (e == ERR_OK)
+        e = enrolment_start(&agent->enrolment, agent->loop, &s->enrolment, &agent->fetch_setup, &agent->identity,
+                            identity_ready, agent, info);
+    if (e == ERR_OK)
+        report_start(agent);
+    return e;
+}
+
+enum err agent_open(struct loop *loop, const struct agent_settings *settings, struct agent **ret_agent,
+                    struct err_info *info)
+{
+    struct agent *agent = calloc(1, sizeof *agent);
+    if (agent == NULL)
+        return ERR_NO_MEMORY;
+    agent->loop = loop;
+    agent->settings = settings;
+    enum err e = agent_build(agent, info);
+    if (e != ERR_OK) {
+        agent_close(agent);
+        return e;
+    }
+    *ret_agent = agent;
+    return ERR_OK;
+}
+
+void agent_close(struct agent *agent)
+{
+    if (agent == NULL)
+        return;
+    report_stop(agent);
+    poll_stop(agent);
+    enrolment_stop(&agent->enrolment);
+    link_close(agent->link);
+    updater_close(agent->updater);
+    supervisor_close(agent->supervisor);
+    sensors_stop(agent->sensors);
+    spool_close(agent->spool);
+    state_close(agent->state);
+    free(agent);
+}

@@ -1,0 +1,27 @@
+#pragma once
+/* The agent: its parts and what passes between them. Everything runs in the loop's thread. */
+
+#include "agent/identity/enrolment.h"
+#include "agent/supervise/supervisor.h"
+#include "common/base/err.h"
+
+struct agent;
+
+/* Text is borrowed for the agent's life; paths are absolute. The working directory is the state directory. */
+struct agent_settings {
+    struct enrolment_settings enrolment;
+    struct supervisor_settings supervisor;
+    const char *server_url, *server_ca;
+    const char *fetch_path;
+    const char *trust_dir;
+    const char *sysfs_root, *proc_root;
+    int64_t spool_bytes;
+    int64_t health_ms, data_ms, poll_ms;
+};
+
+/* Builds everything and starts what is installed; needs no network. */
+[[nodiscard]] enum err agent_open(struct loop *loop, const struct agent_settings *settings, struct agent **ret_agent,
+                                  struct err_info *info);
+
+/* Says goodbye, ends all children, frees. NULL is fine. */
+void agent_close(struct agent *agent);
