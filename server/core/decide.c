@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* A wave while deciding: its counts follow what is decided. */
 struct wave_now {
@@ -396,6 +397,14 @@ static int64_t sum_of(const struct deciding *d, enum assignment_state state)
     return n;
 }
 
+/* Adds ", 7 succeeded"; what there is none of is not mentioned. */
+static void add_count(char reason[ROLLOUT_REASON_MAX], int64_t n, const char *what)
+{
+    size_t len = strlen(reason);
+    if (n > 0)
+        (void)snprintf(reason + len, ROLLOUT_REASON_MAX - len, ", %" PRId64 " %s", n, what);
+}
+
 static void complete(struct deciding *d)
 {
     int64_t failures = 0;
@@ -404,10 +413,11 @@ static void complete(struct deciding *d)
             return;
         failures += wave_failures(&d->waves[w]);
     }
-    char reason[ROLLOUT_REASON_MAX];
-    (void)snprintf(reason, sizeof reason,
-                   "Every device has ended: %" PRId64 " succeeded, %" PRId64 " ran it before, %" PRId64 " failed.",
-                   sum_of(d, ASSIGNMENT_SUCCEEDED), sum_of(d, ASSIGNMENT_ALREADY_RUNNING), failures);
+    char reason[ROLLOUT_REASON_MAX] = "Every device has ended";
+    add_count(reason, sum_of(d, ASSIGNMENT_SUCCEEDED), "succeeded");
+    add_count(reason, sum_of(d, ASSIGNMENT_ALREADY_RUNNING), "ran it before");
+    add_count(reason, failures, "failed");
+    add_count(reason, sum_of(d, ASSIGNMENT_CANCELLED), "cancelled");
     move_rollout(d, ROLLOUT_EVENT_COMPLETE, reason);
 }
 
@@ -428,11 +438,10 @@ static void end_rollback(struct deciding *d)
         away += back ? 0 : 1;
         unable += stranded(d, i) ? 1 : 0;
     }
-    char reason[ROLLOUT_REASON_MAX];
-    (void)snprintf(reason, sizeof reason,
-                   "Proved their previous bundle: %" PRId64 ". Away, and follow when they are back: %" PRId64
-                   ". Unable to go back: %" PRId64 ".",
-                   sum_of(d, ASSIGNMENT_ROLLED_BACK), away, unable);
+    char reason[ROLLOUT_REASON_MAX] = "Every device that can be reached has ended";
+    add_count(reason, sum_of(d, ASSIGNMENT_ROLLED_BACK), "returned to their previous bundle");
+    add_count(reason, away, "are away and follow when they are back");
+    add_count(reason, unable, "are unable to go back");
     move_rollout(d, ROLLOUT_EVENT_SAFE, reason);
 }
 

@@ -38,35 +38,34 @@ enum column {
  * - running, paused: open ones of waves that have begun, and those that had the bundle and say something else now;
  * - aborted: open ones, and failures that are still asked to try;
  * - rolled back: all that have the bundle, or may have it. */
-static const char
-    facts_sql[] =
-        "SELECT a.device_id, d.name, a.wave, a.state, coalesce(v.liveness IN ('online', 'late'), false),"
-        " EXISTS (SELECT 1 FROM hold h WHERE h.device_id = a.device_id AND h.released_at IS NULL"
-        "         AND h.expires_at <= now() AND h.on_expiry = 'cancel'),"
-        " coalesce(a.device_left = 'unable_to_roll_back', false), a.previous_bundle IS NOT NULL," WHICH(
-            "w.bundle_id") ", coalesce(w.rollout_id <= r.id, true),"
-                           " coalesce(s.generation >= coalesce(a.generation, 0), false), coalesce(s.phase, "
-                           "'empty')," WHICH("s.target") "," WHICH(
-                               "s.running") ", s.stage, s.code, s.detail, s.device_left"
-                                            " FROM rollout r JOIN assignment a ON a.rollout_id = r.id JOIN device d ON "
-                                            "d.id = a.device_id"
-                                            " JOIN wave n ON n.rollout_id = r.id AND n.n = a.wave"
-                                            " LEFT JOIN device_state v ON v.device_id = a.device_id"
-                                            " LEFT JOIN desired_slot w ON w.device_id = a.device_id AND w.slot = r.slot"
-                                            " LEFT JOIN device_slot s ON s.device_id = a.device_id AND s.slot = r.slot"
-                                            " WHERE r.id = $1::bigint AND CASE"
-                                            "   WHEN a.state IN ('cancelled', 'superseded', 'rolled_back') THEN false"
-                                            "   WHEN r.state IN ('running', 'paused') THEN CASE"
-                                            "     WHEN a.state IN ('succeeded', 'already_running') THEN s.running <> "
-                                            "r.bundle_id OR s.phase = 'failed'"
-                                            "     ELSE a.state NOT IN ('failed', 'rejected', 'timed_out') AND n.state "
-                                            "<> 'pending' END"
-                                            "   WHEN r.state = 'aborted' THEN a.state NOT IN ('succeeded', "
-                                            "'already_running')"
-                                            "     AND (a.state NOT IN ('failed', 'rejected', 'timed_out') OR "
-                                            "w.bundle_id = r.bundle_id)"
-                                            "   ELSE true END"
-                                            " ORDER BY a.wave, d.name";
+static const char facts_sql[] =
+    "SELECT a.device_id, d.name, a.wave, a.state, coalesce(v.liveness IN ('online', 'late'), false),"
+    " EXISTS (SELECT 1 FROM hold h WHERE h.device_id = a.device_id AND h.released_at IS NULL"
+    "         AND h.expires_at <= now() AND h.on_expiry = 'cancel'),"
+    " coalesce(a.device_left = 'unable_to_roll_back', false), a.previous_bundle IS NOT NULL," WHICH(
+        "w.bundle_id") ", coalesce(w.rollout_id <= r.id, true),"
+                       " coalesce(s.generation >= coalesce(a.generation, 0), false), coalesce(s.phase, "
+                       "'empty')," WHICH("s.target") "," WHICH(
+                           "s.running") ", s.stage, s.code, s.detail, s.device_left"
+                                        " FROM rollout r JOIN assignment a ON a.rollout_id = r.id JOIN device d ON "
+                                        "d.id = a.device_id"
+                                        " JOIN wave n ON n.rollout_id = r.id AND n.n = a.wave"
+                                        " LEFT JOIN device_state v ON v.device_id = a.device_id"
+                                        " LEFT JOIN desired_slot w ON w.device_id = a.device_id AND w.slot = r.slot"
+                                        " LEFT JOIN device_slot s ON s.device_id = a.device_id AND s.slot = r.slot"
+                                        " WHERE r.id = $1::bigint AND CASE"
+                                        "   WHEN a.state IN ('cancelled', 'superseded', 'rolled_back') THEN false"
+                                        "   WHEN r.state IN ('running', 'paused') THEN CASE"
+                                        "     WHEN a.state IN ('succeeded', 'already_running') THEN s.running <> "
+                                        "r.bundle_id OR s.phase = 'failed'"
+                                        "     ELSE a.state NOT IN ('failed', 'rejected', 'timed_out') AND n.state "
+                                        "<> 'pending' END"
+                                        "   WHEN r.state = 'aborted' THEN a.state NOT IN ('succeeded', "
+                                        "'already_running')"
+                                        "     AND (a.state NOT IN ('failed', 'rejected', 'timed_out') OR "
+                                        "w.bundle_id = r.bundle_id)"
+                                        "   ELSE true END"
+                                        " ORDER BY a.wave, d.name";
 
 static const char *text_or_null(const struct rows *rows, size_t row, int column)
 {
@@ -166,7 +165,7 @@ static enum err note_move(struct writing *w, const struct device_decision *made,
                                            made->device_left, "failure", (int)assignment_failure(made->to)));
 }
 
-/* A move tells from and to; when only the desired bundle changes, why is enough. */
+/* A move tells from and to; when only the desired bundle changes, the device is called back. */
 static enum err note_event(struct writing *w, const struct device_decision *made, const char *device_id, int wave,
                            int64_t rollout_id, const char *actor)
 {
@@ -174,10 +173,10 @@ static enum err note_event(struct writing *w, const struct device_decision *made
     json_t *data = moves ? json_pack("{s:s, s:s, s:s, s:s*, s:s*, s:s*}", "from", assignment_name(made->from), "to",
                                      assignment_name(made->to), "reason", made->reason, "stage", made->stage, "code",
                                      made->code, "device_left", made->device_left)
-                         : json_pack("{s:s, s:s}", "state", assignment_name(made->to), "reason", made->reason);
+                         : json_pack("{s:s, s:s}", "name", "recalled", "reason", made->reason);
     if (data == NULL)
         return ERR_NO_MEMORY;
-    w->events[w->event_count++] = (struct event_entry){.kind = moves ? "assignment.state" : "assignment.desired",
+    w->events[w->event_count++] = (struct event_entry){.kind = moves ? "assignment.state" : "assignment.recall",
                                                        .actor = actor,
                                                        .device_id = device_id,
                                                        .rollout_id = rollout_id,

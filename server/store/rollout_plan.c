@@ -39,9 +39,6 @@ static struct tally tally_of(const struct rollout_targets *t)
     return records_add(warnings, json_string(text));
 }
 
-/* "1 device is", "3 devices are" */
-#define DEVICES_ARE(n) (n), (n) == 1 ? "device is" : "devices are"
-
 static enum err warn_of_devices(json_t *warnings, const struct rollout_targets *t)
 {
     struct tally n = tally_of(t);
@@ -52,12 +49,12 @@ static enum err warn_of_devices(json_t *warnings, const struct rollout_targets *
     if (e == ERR_OK && n.first_wave_away == n.first_wave)
         e = warn(warnings, "No device of the first wave can be reached now: the rollout waits until one is back.");
     if (e == ERR_OK && n.away > 0)
-        e = warn(warnings, "%zu %s away: they follow when they are back.", DEVICES_ARE(n.away));
+        e = warn(warnings, "Away now: %zu of %zu devices. Each follows when it is back.", n.away, t->chosen_count);
     if (e == ERR_OK && n.held > 0)
-        e = warn(warnings, "%zu %s held: the bundle is staged there and waits.", DEVICES_ARE(n.held));
+        e = warn(warnings, "Held: %zu of %zu devices. There the bundle is staged and waits.", n.held, t->chosen_count);
     if (e == ERR_OK && n.without_previous > 0)
-        e = warn(warnings, "%zu %s without an earlier bundle in this slot: there a rollback is impossible.",
-                 DEVICES_ARE(n.without_previous));
+        e = warn(warnings, "Without an earlier bundle in this slot: %zu of %zu devices. They cannot be rolled back.",
+                 n.without_previous, t->chosen_count);
     return e;
 }
 
