@@ -76,8 +76,8 @@ enum err db_connect(struct db *db, struct err_info *info)
     if (db->conn != NULL && PQstatus(db->conn) == CONNECTION_OK)
         return ERR_OK;
     db_disconnect(db);
-    char options[96];
-    (void)snprintf(options, sizeof options, "-c statement_timeout=%d -c timezone=UTC -c lock_timeout=%d",
+    char options[96]; /* jit: our queries are short, and compiling them takes longer than running them */
+    (void)snprintf(options, sizeof options, "-c statement_timeout=%d -c timezone=UTC -c jit=off -c lock_timeout=%d",
                    db->statement_timeout_ms, db->statement_timeout_ms);
     const char *keys[] = {
         "dbname",          "application_name",    "options",          "connect_timeout", "tcp_user_timeout",
