@@ -51,21 +51,23 @@ static enum err terms_of(const struct selector *sel, json_t **ret_terms)
     return ERR_OK;
 }
 
-/* Devices of which no term says otherwise. How a device is costs the most to find out, and is asked only for the terms
- * that name it. */
+/* Devices of which no term says otherwise. How a device is costs the most to find out, and is found out only when a
+ * term names it. */
 #define MATCHING                                                                                                       \
     "terms AS MATERIALIZED (SELECT * FROM jsonb_to_recordset($1::jsonb)"                                               \
     "                       AS q(field text, negated boolean, pattern text, version text)),"                           \
     " matching AS MATERIALIZED ("                                                                                      \
     "   SELECT d.id, d.name, d.hardware, i.name AS site FROM device d JOIN site i ON i.id = d.site_id"                 \
+    "   LEFT JOIN (SELECT * FROM device_state"                                                                         \
+    "              WHERE EXISTS (SELECT 1 FROM terms WHERE field IN ('status', 'liveness'))) t ON t.device_id = d.id"  \
     "   WHERE d.retired_at IS NULL AND NOT EXISTS (SELECT 1 FROM terms q WHERE q.negated = CASE q.field"               \
     "     WHEN 'id' THEN d.id LIKE q.pattern"                                                                          \
     "     WHEN 'name' THEN d.name LIKE q.pattern"                                                                      \
     "     WHEN 'site' THEN i.name LIKE q.pattern"                                                                      \
     "     WHEN 'hardware' THEN d.hardware LIKE q.pattern"                                                              \
     "     WHEN 'tag' THEN EXISTS (SELECT 1 FROM unnest(d.tags) AS tag WHERE tag LIKE q.pattern)"                       \
-    "     WHEN 'status' THEN (SELECT t.status FROM device_state t WHERE t.device_id = d.id) LIKE q.pattern"            \
-    "     WHEN 'liveness' THEN (SELECT t.liveness FROM device_state t WHERE t.device_id = d.id) LIKE q.pattern"        \
+    "     WHEN 'status' THEN t.status LIKE q.pattern"                                                                  \
+    "     WHEN 'liveness' THEN t.liveness LIKE q.pattern"                                                              \
     "     WHEN 'model' THEN EXISTS (SELECT 1 FROM device_slot s JOIN bundle b ON b.id = s.running"                     \
     "                               WHERE s.device_id = d.id AND s.slot LIKE q.pattern AND b.version LIKE q.version)"  \
     "     END))"
