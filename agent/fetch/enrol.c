@@ -47,8 +47,12 @@ static bool answer_check(json_t *answer, EVP_PKEY *key, struct outcome *outcome)
         wrong = "`ca` is not a certificate";
     else if (!brokers_ok(answer))
         wrong = "`brokers` is not a list of hosts and ports";
-    return wrong == NULL ||
-           outcome_retry(outcome, "server_unavailable", "the server's answer is not usable: %s", wrong);
+    if (wrong != NULL)
+        return outcome_retry(outcome, "server_unavailable", "the server's answer is not usable: %s", wrong);
+    if (json_object_set_new(answer, "not_before", json_integer(not_before)) != 0 ||
+        json_object_set_new(answer, "not_after", json_integer(not_after)) != 0)
+        return outcome_retry(outcome, "internal", "out of memory");
+    return true;
 }
 
 /* Posts the body (stolen, may be NULL when memory was short) and takes the answer. */
