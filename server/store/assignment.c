@@ -8,6 +8,9 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+/* Decisions written by one statement: the rollback of a whole fleet stays within the statement timeout. */
+enum { BATCH_MAX = 5000 };
+
 enum column {
     COL_DEVICE,
     COL_NAME,
@@ -186,17 +189,17 @@ static enum err note_event(struct writing *w, const struct device_decision *made
 }
 
 static enum err writing_fill(struct writing *w, int64_t rollout_id, const struct assignment_facts *facts,
-                             const struct decisions *decisions, const char *actor)
+                             const struct device_decision *decisions, size_t count, const char *actor)
 {
     w->offer = json_array();
     w->back = json_array();
     w->clear = json_array();
     w->moves = json_array();
-    w->events = calloc(decisions->device_count, sizeof *w->events);
+    w->events = calloc(count, sizeof *w->events);
     if (w->offer == NULL || w->back == NULL || w->clear == NULL || w->moves == NULL || w->events == NULL)
         return ERR_NO_MEMORY;
-    for (size_t i = 0; i < decisions->device_count; i++) {
-        const struct device_decision *made = &decisions->devices[i];
+    for (size_t i = 0; i < count; i++) {
+        const struct device_decision *made = &decisions[i];
         const char *device_id = rows_text(facts->rows, made->device, COL_DEVICE);
         enum err e = note_desired(w, made->desired, device_id);
         if (e == ERR_OK)
@@ -232,13 +235,12 @@ static enum err moves_write(struct db *db, int64_t rollout_id, const struct writ
     return e;
 }
 
-enum err assignment_decide(struct db *db, int64_t rollout_id, const struct assignment_facts *facts,
-                           const struct decisions *decisions, const char *actor, struct err_info *info)
+static enum err decide_batch(struct db *db, int64_t rollout_id, const struct assignment_facts *facts,
+                             const struct device_decision *decisions, size_t count, const char *actor,
+                             struct err_info *info)
 {
-    if (decisions->device_count == 0)
-        return ERR_OK;
-    struct writing w = {0};
-    enum err e = writing_fill(&w, rollout_id, facts, decisions, actor);
+    [[gnu::cleanup(writing_free)]] struct writing w = {0};
+    enum err e = writing_fill(&w, rollout_id, facts, decisions, count, actor);
     if (e == ERR_OK)
         e = moves_write(db, rollout_id, &w, info);
     if (e == ERR_OK)
@@ -247,9 +249,18 @@ enum err assignment_decide(struct db *db, int64_t rollout_id, const struct assig
         e = desired_return(db, rollout_id, w.back, info);
     if (e == ERR_OK)
         e = desired_clear(db, rollout_id, w.clear, info);
-    if (e == ERR_OK)
-        e = event_add_many(db, w.events, w.event_count, info);
-    writing_free(&w);
+    return e == ERR_OK ? event_add_many(db, w.events, w.event_count, info) : e;
+}
+
+enum err assignment_decide(struct db *db, int64_t rollout_id, const struct assignment_facts *facts,
+                           const struct decisions *decisions, const char *actor, struct err_info *info)
+{
+    enum err e = ERR_OK;
+    for (size_t done = 0; e == ERR_OK && done < decisions->device_count; done += BATCH_MAX) {
+        size_t left = decisions->device_count - done;
+        e = decide_batch(db, rollout_id, facts, &decisions->devices[done], left < BATCH_MAX ? left : BATCH_MAX, actor,
+                         info);
+    }
     return e;
 }
 
