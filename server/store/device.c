@@ -140,6 +140,9 @@ enum err device_list(struct db *db, const struct selector *sel, int64_t limit, c
     return ERR_OK;
 }
 
+/* What a person calls the slot's target. */
+#define VERSION_WORD "coalesce(" VERSION_OF("target") ", left(s.target, 12), 'an unknown version')"
+
 /* One sentence for each cause of device_state; facts of t, l and ago (how long it has been quiet). */
 #define WHY                                                                                                            \
     "CASE t.cause"                                                                                                     \
