@@ -69,7 +69,8 @@ class Fleet:
         self.say("starting six agents on two sites")
         for site, names in SITES.items():
             token = None
-            if not all(self.stack.agent(name, site, self.agent_settings(name)).enrolled() for name in names):
+            agents = [self.stack.agent(name, site, self.agent_settings(name)) for name in names]
+            if not all(agent.enrolled() for agent in agents):
                 token = self.ctl.json("enrol-token", "create", "--site", site, "--uses", str(len(names)))["secret"]
             for name in names:
                 self.agents[name].start(self.server, token)
