@@ -85,27 +85,22 @@ enum err device_select(struct db *db, const struct selector *sel, struct rows **
                          terms, DB_NO_ARGS, ret_rows, info);
 }
 
-/* openapi's Slot of a row s; versions are of the bundles that the server knows. */
-#define VERSION_OF(column) "(SELECT b.version FROM bundle b WHERE b.id = s." column ")"
+/* openapi's Slot of a row of SLOTS_FROM; versions are of the bundles that the server knows. */
+#define SLOTS_FROM                                                                                                     \
+    "device_slot s LEFT JOIN bundle tb ON tb.id = s.target LEFT JOIN bundle rb ON rb.id = s.running"                   \
+    " LEFT JOIN bundle pb ON pb.id = s.previous"
 #define SLOT_JSON                                                                                                      \
-    "jsonb_build_object('slot', s.slot, 'phase', s.phase,"                                                             \
-    " 'target', s.target, 'target_version', " VERSION_OF(                                                              \
-        "target") ","                                                                                                  \
-                  " 'running', s.running, 'running_version', " VERSION_OF(                                             \
-                      "running") ","                                                                                   \
-                                 " 'previous', s.previous, 'previous_version', " VERSION_OF(                           \
-                                     "previous") ","                                                                   \
-                                                 " 'progress', s.progress, 'downloaded', s.downloaded::text, "         \
-                                                 "'stage', s.stage, 'code', s.code,"                                   \
-                                                 " 'detail', s.detail, 'device_left', s.device_left, 'reported_at', "  \
-                                                 "ms(s.reported_at))"
+    "jsonb_build_object('slot', s.slot, 'phase', s.phase, 'target', s.target, 'target_version', tb.version,"           \
+    " 'running', s.running, 'running_version', rb.version, 'previous', s.previous, 'previous_version', pb.version,"    \
+    " 'progress', s.progress, 'downloaded', s.downloaded::text, 'stage', s.stage, 'code', s.code,"                     \
+    " 'detail', s.detail, 'device_left', s.device_left, 'reported_at', ms(s.reported_at))"
 
 /* openapi's DeviceRow of d (device), i (site), l (liveness, may be missing) and t (device_state). */
 #define DEVICE_ROW_JSON                                                                                                \
     "jsonb_build_object('id', d.id, 'name', d.name, 'site', i.name, 'status', t.status, 'liveness', t.liveness,"       \
     " 'hardware', d.hardware, 'agent_version', d.agent_version, 'last_seen', ms(l.last_seen),"                         \
     " 'margin_c', l.margin_c, 'throttled', coalesce(l.throttled, false),"                                              \
-    " 'slots', (SELECT coalesce(jsonb_agg(" SLOT_JSON " ORDER BY s.slot), '[]') FROM device_slot s"                    \
+    " 'slots', (SELECT coalesce(jsonb_agg(" SLOT_JSON " ORDER BY s.slot), '[]') FROM " SLOTS_FROM                      \
     "           WHERE s.device_id = d.id),"                                                                            \
     " 'alerts_firing', (SELECT count(*) FROM alert a WHERE a.device_id = d.id AND a.state = 'firing'))"
 
@@ -140,10 +135,8 @@ enum err device_list(struct db *db, const struct selector *sel, int64_t limit, c
     return ERR_OK;
 }
 
-/* What a person calls the slot's target. */
-#define VERSION_WORD "coalesce(" VERSION_OF("target") ", left(s.target, 12), 'an unknown version')"
-
-/* One sentence for each cause of device_state; facts of t, l and ago (how long it has been quiet). */
+/* One sentence for each cause of device_state; facts of d, t, l, ago (how long it has been quiet) and u (the slot whose
+ * update is the cause). */
 #define WHY                                                                                                            \
     "CASE t.cause"                                                                                                     \
     " WHEN 'never_seen' THEN 'It is enrolled, but has not connected yet.'"                                             \
@@ -152,31 +145,18 @@ enum err device_list(struct db *db, const struct selector *sel, int64_t limit, c
     " WHEN 'late' THEN format('The last beat came %s ago; one is due every %s s.', ago.text, l.beat_s)"                \
     " WHEN 'throttled' THEN 'The hardware slows itself down'"                                                          \
     "   || coalesce(format('; it is %s °C from its limit', l.margin_c), '') || '.'"                                   \
-    " WHEN 'held' THEN (SELECT format('%s %s is staged and waits%s.', s.slot, " VERSION_OF(                            \
-        "target") ","                                                                                                  \
-                  "     (SELECT format(': held by %s (%s)', h.owner, h.reason) FROM hold h WHERE h.device_id = d.id"   \
-                  "      AND h.released_at IS NULL ORDER BY h.since LIMIT 1))"                                         \
-                  "   FROM device_slot s WHERE s.device_id = d.id AND s.phase = 'held' ORDER BY s.slot LIMIT 1)"       \
-                  " WHEN 'updating' THEN (SELECT format('%s %s is %s%s.', s.slot, " VERSION_OF(                        \
-                      "target") ","                                                                                    \
-                                "     CASE s.phase WHEN 'probation' THEN 'on probation' ELSE s.phase END,"             \
-                                "     CASE s.phase WHEN 'downloading' THEN format(', %s %%', s.progress) END)"         \
-                                "   FROM device_slot s WHERE s.device_id = d.id"                                       \
-                                "   AND s.phase IN ('downloading', 'verifying', 'staged', 'switching', 'probation') "  \
-                                "ORDER BY s.slot LIMIT 1)"                                                             \
-                                " WHEN 'update_failed' THEN (SELECT format('The update of %s to %s failed%s: %s.', "   \
-                                "s.slot,"                                                                              \
-                                "     " VERSION_OF(                                                                    \
-                                    "target") ", format(' at %s', s.stage), coalesce(rtrim(s.detail, '.'), s.code, "   \
-                                              "'no reason given'))"                                                    \
-                                              "   FROM device_slot s WHERE s.device_id = d.id AND s.phase = 'failed' " \
-                                              "ORDER BY s.slot LIMIT 1)"                                               \
-                                              " WHEN 'healthy' THEN 'Beats arrive in time and nothing is wrong.'"      \
-                                              " ELSE (SELECT format('Alert firing: %s.', string_agg(r.kind, ', ' "     \
-                                              "ORDER BY r.severity, r.kind))"                                          \
-                                              "       FROM alert a JOIN alert_rule r ON r.id = a.rule_id WHERE "       \
-                                              "a.device_id = d.id AND a.state = 'firing')"                             \
-                                              " END"
+    " WHEN 'held' THEN format('%s is staged and waits%s.', u.what,"                                                    \
+    "   (SELECT format(': held by %s (%s)', h.owner, h.reason) FROM hold h"                                            \
+    "    WHERE h.device_id = d.id AND h.released_at IS NULL ORDER BY h.since LIMIT 1))"                                \
+    " WHEN 'updating' THEN format('%s is %s%s.', u.what,"                                                              \
+    "   CASE u.phase WHEN 'probation' THEN 'on probation' ELSE u.phase END,"                                           \
+    "   CASE u.phase WHEN 'downloading' THEN format(', %s %%', u.progress) END)"                                       \
+    " WHEN 'update_failed' THEN format('The update to %s failed%s: %s.', u.what, ' at ' || u.stage,"                   \
+    "   coalesce(rtrim(u.detail, '.'), u.code, 'no reason given'))"                                                    \
+    " WHEN 'healthy' THEN 'Beats arrive in time and nothing is wrong.'"                                                \
+    " ELSE (SELECT format('Alert firing: %s.', string_agg(r.kind, ', ' ORDER BY r.severity, r.kind))"                  \
+    "       FROM alert a JOIN alert_rule r ON r.id = a.rule_id WHERE a.device_id = d.id AND a.state = 'firing')"       \
+    " END"
 
 static const char *const show_sql =
     "SELECT " DEVICE_ROW_JSON " || jsonb_build_object('why', " WHY ","
@@ -188,8 +168,8 @@ static const char *const show_sql =
     "     FROM device_certificate c WHERE c.device_id = d.id AND c.revoked_at IS NULL"
     "     ORDER BY c.not_after DESC LIMIT 1),"
     "  'holds', (SELECT coalesce(jsonb_agg(" HOLD_JSON_SQL " ORDER BY h.since), '[]') FROM hold h"
-    "     WHERE h.device_id = d.id AND h.released_at IS NULL AND (h.expires_at IS NULL OR h.expires_at > now() OR "
-    "h.on_expiry = 'cancel')))"
+    "     WHERE h.device_id = d.id AND h.released_at IS NULL"
+    "     AND (h.expires_at IS NULL OR h.expires_at > now() OR h.on_expiry = 'cancel')))"
     " FROM device d JOIN site i ON i.id = d.site_id JOIN device_state t ON t.device_id = d.id"
     " LEFT JOIN liveness l ON l.device_id = d.id LEFT JOIN desired w ON w.device_id = d.id"
     " CROSS JOIN LATERAL (SELECT extract(epoch FROM now() -"
@@ -197,6 +177,11 @@ static const char *const show_sql =
     " CROSS JOIN LATERAL (SELECT CASE WHEN quiet.s < 120 THEN quiet.s || ' s'"
     "     WHEN quiet.s < 7200 THEN quiet.s / 60 || ' min' WHEN quiet.s < 172800 THEN quiet.s / 3600 || ' h'"
     "     ELSE quiet.s / 86400 || ' days' END AS text) ago"
+    " LEFT JOIN LATERAL (SELECT s.*, s.slot || ' ' || coalesce(b.version, left(s.target, 12), '') AS what"
+    "     FROM device_slot s LEFT JOIN bundle b ON b.id = s.target WHERE s.device_id = d.id AND CASE t.cause"
+    "       WHEN 'held' THEN s.phase = 'held' WHEN 'update_failed' THEN s.phase = 'failed'"
+    "       WHEN 'updating' THEN s.phase IN ('downloading', 'verifying', 'staged', 'switching', 'probation') END"
+    "     ORDER BY s.slot LIMIT 1) u ON true"
     " WHERE d.id = $1::text";
 
 enum err device_show(struct db *db, const char *device_id, char **ret_json, struct err_info *info)
