@@ -1,6 +1,5 @@
 #include "server/store/rollout_target.h"
 
-#include "common/base/cleanup.h"
 #include "common/base/json.h"
 #include "common/base/text.h"
 #include "server/core/selector.h"
@@ -17,6 +16,7 @@ void rollout_targets_free(struct rollout_targets *t)
     rows_free(t->bundle);
     rows_free(t->devices);
     json_decref(t->ids);
+    free(t->canaries);
     rows_free(t->standing);
     free(t->chosen);
     *t = (struct rollout_targets){0};
@@ -70,13 +70,53 @@ static enum err read_devices(struct db *db, const struct rollout_request *reques
     return e;
 }
 
+static enum err canary_error(struct err_info *info, const char *name, const char *what, const char *next)
+{
+    enum err e = err_field(info, ERR_INVALID, "canaries", "canary \"%.*s\": %s", NAME_MAX_SHOWN, name, what);
+    err_next(info, "%s", next);
+    return e;
+}
+
+/* Every canary is one of the devices. */
+static enum err check_canaries(struct db *db, const struct rollout_targets *t, struct err_info *info)
+{
+    cleanup_rows struct rows *missing = NULL;
+    enum err e = records_query(
+        db,
+        "SELECT c.name, EXISTS (SELECT 1 FROM device d WHERE (d.id = c.name OR d.name = c.name)"
+        "                       AND d.retired_at IS NULL)"
+        " FROM jsonb_array_elements_text($2::jsonb) WITH ORDINALITY c(name, n) WHERE NOT EXISTS (SELECT 1 FROM device d"
+        " WHERE (d.id = c.name OR d.name = c.name) AND d.id IN (SELECT jsonb_array_elements_text($1::jsonb)))"
+        " ORDER BY c.n LIMIT 1",
+        t->ids, DB_ARGS(db_text(t->canaries)), &missing, info);
+    if (e != ERR_OK || rows_count(missing) == 0)
+        return e;
+    return rows_flag(missing, 0, 1)
+               ? canary_error(info, rows_text(missing, 0, 0), "the query does not match it",
+                              "Widen the query, or leave this canary out.")
+               : canary_error(info, rows_text(missing, 0, 0), "there is no such device",
+                              "Name canaries by the id or the name that GET /api/v1/devices shows.");
+}
+
+static enum err read_canaries(struct db *db, const struct rollout_request *request, struct rollout_targets *t,
+                              struct err_info *info)
+{
+    json_auto_t *none = json_array();
+    enum err e = json_print(request->canaries == NULL ? none : request->canaries, &t->canaries, NULL);
+    if (e == ERR_OK && request->canaries != NULL)
+        e = check_canaries(db, t, info);
+    return e;
+}
+
 enum err rollout_targets_find(struct db *db, const struct rollout_request *request, struct rollout_targets *t,
                               struct err_info *info)
 {
     enum err e = plan_check(request->waves, request->wave_count, info);
     if (e == ERR_OK)
         e = read_bundle(db, request, t, info);
-    return e == ERR_OK ? read_devices(db, request, t, info) : e;
+    if (e == ERR_OK)
+        e = read_devices(db, request, t, info);
+    return e == ERR_OK ? read_canaries(db, request, t, info) : e;
 }
 
 /* Where a rollback would go: what the device has committed, else what it was meant to run, else what it keeps. While it
@@ -94,53 +134,45 @@ static const char standing_sql[] =
     " LEFT JOIN device_slot s ON s.device_id = d.id AND s.slot = $3::text"
     " LEFT JOIN desired_slot w ON w.device_id = d.id AND w.slot = $3::text ORDER BY x.n";
 
-static enum err read_standing(struct db *db, const char *canaries, struct rollout_targets *t, struct err_info *info)
+static enum err read_standing(struct db *db, struct rollout_targets *t, struct err_info *info)
 {
     enum err e = records_query(db, standing_sql, t->ids,
-                               DB_ARGS(db_text(target_bundle_id(t)), db_text(target_slot(t)), db_text(canaries)),
+                               DB_ARGS(db_text(target_bundle_id(t)), db_text(target_slot(t)), db_text(t->canaries)),
                                &t->standing, info);
     if (e == ERR_OK && rows_count(t->standing) != rows_count(t->devices))
         e = err_code(info, ERR_CONFLICT, "state_changed", "the devices changed meanwhile; try again");
     return e;
 }
 
-static enum err canary_error(struct err_info *info, const char *name, const char *what, const char *next)
+/* A canary that runs the bundle already would prove nothing. */
+static enum err check_standing(const struct rollout_targets *t, struct err_info *info)
 {
-    enum err e = err_field(info, ERR_INVALID, "canaries", "canary \"%.*s\": %s", NAME_MAX_SHOWN, name, what);
-    err_next(info, "%s", next);
+    size_t already = 0;
+    size_t all = rows_count(t->standing);
+    for (size_t i = 0; i < all; i++) {
+        if (!rows_flag(t->standing, i, TARGET_ALREADY))
+            continue;
+        already++;
+        if (rows_flag(t->standing, i, TARGET_CANARY))
+            return canary_error(info, rows_text(t->devices, i, DEVICE_NAME), "it runs this bundle already",
+                                "Choose a device that does not: this one would prove nothing.");
+    }
+    if (already < all)
+        return ERR_OK;
+    enum err e = err_code(info, ERR_CONFLICT, "nothing_to_do", "every matching device (%zu) runs %s %s already", all,
+                          target_slot(t), target_version(t));
+    err_next(info, "Choose another bundle or other devices.");
     return e;
 }
 
-/* Every canary is one of the devices, and has something to prove. */
-static enum err check_canaries(struct db *db, const char *canaries, const struct rollout_targets *t,
-                               struct err_info *info)
+enum err rollout_targets_choose(struct db *db, const struct rollout_request *request, struct rollout_targets *t,
+                                struct err_info *info)
 {
-    cleanup_rows struct rows *missing = NULL;
-    enum err e = records_query(
-        db,
-        "SELECT c.name, EXISTS (SELECT 1 FROM device d WHERE (d.id = c.name OR d.name = c.name)"
-        "                       AND d.retired_at IS NULL)"
-        " FROM jsonb_array_elements_text($2::jsonb) WITH ORDINALITY c(name, n) WHERE NOT EXISTS (SELECT 1 FROM device d"
-        " WHERE (d.id = c.name OR d.name = c.name) AND d.id IN (SELECT jsonb_array_elements_text($1::jsonb)))"
-        " ORDER BY c.n LIMIT 1",
-        t->ids, DB_ARGS(db_text(canaries)), &missing, info);
+    enum err e = read_standing(db, t, info);
+    if (e == ERR_OK)
+        e = check_standing(t, info);
     if (e != ERR_OK)
         return e;
-    if (rows_count(missing) > 0)
-        return rows_flag(missing, 0, 1)
-                   ? canary_error(info, rows_text(missing, 0, 0), "the query does not match it",
-                                  "Widen the query, or leave this canary out.")
-                   : canary_error(info, rows_text(missing, 0, 0), "there is no such device",
-                                  "Name canaries by the id or the name that GET /api/v1/devices shows.");
-    for (size_t i = 0; i < rows_count(t->standing); i++)
-        if (rows_flag(t->standing, i, TARGET_CANARY) && rows_flag(t->standing, i, TARGET_ALREADY))
-            return canary_error(info, rows_text(t->devices, i, DEVICE_NAME), "it runs this bundle already",
-                                "Choose a device that does not: this one would prove nothing.");
-    return ERR_OK;
-}
-
-static enum err choose(const struct rollout_request *request, struct rollout_targets *t, struct err_info *info)
-{
     size_t all = rows_count(t->devices);
     t->chosen = calloc(all, sizeof *t->chosen);
     if (t->chosen == NULL)
@@ -151,28 +183,9 @@ static enum err choose(const struct rollout_request *request, struct rollout_tar
                                                                 .stratum = rows_text(t->devices, i, DEVICE_SITE),
                                                                 .canary = rows_flag(t->standing, i, TARGET_CANARY),
                                                                 .row = i};
-    if (t->chosen_count == 0) {
-        enum err e = err_code(info, ERR_CONFLICT, "nothing_to_do", "all %zu matching devices run %s %s already", all,
-                              target_slot(t), target_version(t));
-        err_next(info, "Choose another bundle or other devices.");
-        return e;
-    }
     plan_make(target_bundle_id(t), t->chosen, t->chosen_count, request->waves, request->wave_count, t->waves,
               &t->wave_count);
     return ERR_OK;
-}
-
-enum err rollout_targets_choose(struct db *db, const struct rollout_request *request, struct rollout_targets *t,
-                                struct err_info *info)
-{
-    cleanup_free char *canaries = NULL;
-    json_auto_t *none = json_array();
-    enum err e = json_print(request->canaries == NULL ? none : request->canaries, &canaries, NULL);
-    if (e == ERR_OK)
-        e = read_standing(db, canaries, t, info);
-    if (e == ERR_OK)
-        e = check_canaries(db, canaries, t, info);
-    return e == ERR_OK ? choose(request, t, info) : e;
 }
 
 enum err rollout_targets_older(struct db *db, const struct rollout_targets *t, struct rows **ret_rows,

@@ -21,6 +21,7 @@ struct rollout_targets {
     struct rows *bundle;        /* one row */
     struct rows *devices;       /* of device_select() */
     json_t *ids;                /* theirs */
+    char *canaries;             /* JSON text */
     struct rows *standing;      /* row for row the same devices: enum target_column */
     struct plan_device *chosen; /* without those that run it already, in the order of their turn; `row` is theirs */
     size_t chosen_count;
@@ -37,13 +38,13 @@ enum target_column {
     TARGET_CANARY
 };
 
-/* First half: bundle and devices. Errors: ERR_NOT_FOUND `bundle_not_found`; ERR_INVALID for a wrong query or wave, and
- * `no_devices`. rollout_targets_free() them in any case. */
+/* First half: bundle and devices. Errors: ERR_NOT_FOUND `bundle_not_found`; ERR_INVALID for a wrong query, wave or
+ * canary, and `no_devices`. rollout_targets_free() them in any case. */
 [[nodiscard]] enum err rollout_targets_find(struct db *db, const struct rollout_request *request,
                                             struct rollout_targets *targets, struct err_info *info);
 
-/* Second half: what the devices run now, and their waves. Errors: ERR_INVALID for a wrong canary; ERR_CONFLICT
- * `nothing_to_do` when every device runs the bundle already. */
+/* Second half: what the devices run now, and their waves. Errors: ERR_INVALID for a canary that runs the bundle
+ * already; ERR_CONFLICT `nothing_to_do` when every device does. */
 [[nodiscard]] enum err rollout_targets_choose(struct db *db, const struct rollout_request *request,
                                               struct rollout_targets *targets, struct err_info *info);
 
