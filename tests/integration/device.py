@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import queue
 import ssl
+import time
 from pathlib import Path
 
 import paho.mqtt.client as mqtt
@@ -65,6 +66,11 @@ class Device:
         self.client.loop_start()
         if subscribe:
             self.client.subscribe(self.topic("down/#"))
+
+    def beat(self, session: int = 1, **more) -> None:
+        """A beat of a device that is well; `more` replaces members."""
+        self.publish("up/beat", {"session": str(session), "t": int(time.time() * 1000), "uptime_s": 5, "generation": "0", "margin_c": 10.0,
+                                 "throttled": False, "slots": {}, **more})
 
     def publish(self, rest: str, payload) -> None:
         assert self.client is not None

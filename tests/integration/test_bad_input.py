@@ -48,7 +48,6 @@ def counts(lab) -> dict[str, str]:
     ("POST", "/api/v1/enrolment-tokens", {}, 400, None),
     ("POST", "/api/v1/enrolment-tokens", [1, 2], 400, None),
     ("POST", "/api/v1/rollouts", {"bundle": "digits@1.0.0"}, 400, None),
-    ("POST", "/api/v1/rollouts", {"bundle": "digits@1.0.0", "q": "", }, 400, None),
     ("POST", "/api/v1/rollouts", {"bundle": "digits@1.0.0", "q": "site:x", "all": True}, 400, None),
     ("POST", "/api/v1/rollouts", {"bundle": "digits@1.0.0", "all": False}, 400, None),
     ("POST", "/api/v1/rollouts", {"bundle": "digits@1.0.0", "all": True}, 404, None),
@@ -58,7 +57,7 @@ def counts(lab) -> dict[str, str]:
     ("POST", "/api/v1/rollouts/999/explode", {}, 404, None),
     ("POST", "/api/v1/alerts/999/ack", {}, 404, None),
     ("POST", "/api/v1/devices/nobody/hold", {"reason": "x"}, 404, None),
-    ("DELETE", "/api/v1/tokens/999", None, 404, None),
+    ("DELETE", "/api/v1/tokens/999", None, 403, None),  # an API token may not touch tokens
 ])
 def test_refused(lab, contract, method, path, body, status, code):
     got, answer, headers = lab.call(method, path, body)
@@ -79,7 +78,7 @@ def test_query_error_has_an_offset(lab):
 @pytest.mark.parametrize("raw,status", [
     (b"{", 400), (b"", 400), (b'{"site": "a", "site": "b"}', 400), (b'{"site": "\\u0000"}', 400), (b'{"site": "\xff"}', 400),
     (b'"text"', 400), (b"[" * 100000 + b"]" * 100000, 400), (b'{"site":"' + b"a" * 300000 + b'"}', 413),
-])
+], ids=["unclosed", "empty", "duplicate", "nul", "not-utf8", "no-object", "deep", "large"])
 def test_malformed_bodies(lab, contract, raw, status):
     got, answer, headers = lab.call("POST", "/api/v1/enrolment-tokens", raw=raw, headers={"Content-Type": "application/json"})
     assert got == status, answer

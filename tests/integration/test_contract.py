@@ -51,12 +51,15 @@ def test_writes(alive, openapi):
     lab.upload("1.1.0")
     for method, path, body, expected in [
         ("POST", "/api/v1/rollout-plans", {"bundle": "digits@1.1.0", "all": True}, 200),
+        ("POST", "/api/v1/rollouts", {"bundle": "digits@1.1.0", "q": ""}, 400),
+        ("POST", "/api/v1/rollouts", {"bundle": "digits@1.1.0", "q": "name:nobody"}, 422),
+        ("POST", "/api/v1/rollouts", {"bundle": "digits@1.1.0", "all": True, "canaries": ["nobody"]}, 400),
         ("POST", "/api/v1/rollouts", {"bundle": "digits@1.1.0", "q": "name:alive-2"}, 201),
         ("POST", "/api/v1/rollouts/{new}/pause", {}, 200), ("POST", "/api/v1/rollouts/{new}/resume", {}, 200),
         ("POST", "/api/v1/rollouts/{new}/abort", {"reason": "contract"}, 200), ("POST", "/api/v1/rollouts/{new}/pause", {}, 409),
         ("POST", f"/api/v1/alerts/{alert}/ack", {"note": "on it"}, 200), ("DELETE", "/api/v1/devices/alive-1/hold", None, 204),
         ("POST", "/api/v1/devices/alive-1/hold", {"reason": "again", "then": "cancel"}, 201),
-        ("POST", "/api/v1/tokens", {"name": "x", "role": "viewer"}, 201), ("POST", "/api/v1/enrolment-tokens", {"site": "new-site"}, 201),
+        ("POST", "/api/v1/tokens", {"name": "x", "role": "viewer"}, 403), ("POST", "/api/v1/enrolment-tokens", {"site": "new-site"}, 201),
     ]:
         if "{new}" in path:
             path = path.replace("{new}", lab.get("/api/v1/rollouts")["rollouts"][0]["id"])

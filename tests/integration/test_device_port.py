@@ -7,6 +7,7 @@ import pytest
 from contract import Contract
 from cryptography import x509
 from device import Device, Key, enrol
+from stack import wait_for
 
 
 @pytest.fixture(scope="module")
@@ -126,8 +127,9 @@ def test_only_what_desired_names(lab, pair, contract):
     status, answer, headers = mine.request("GET", f"/device/v1/objects/{sha}")
     assert status == 404, "nothing is desired yet"
     contract.problem(answer, headers, 404)
+    other.connect()
+    other.beat()
     lab.roll_out("1.0.0", "--query", "name:port-b", "--wave", "100%:soak=0")
-    from stack import wait_for
     wait_for("the offer", lambda: other.request("GET", "/device/v1/desired")[1]["slots"], 10)
     whole = other.request("GET", f"/device/v1/objects/{sha}")
     assert whole[0] == 200 and len(whole[1]) > 5_000_000
@@ -139,6 +141,7 @@ def test_only_what_desired_names(lab, pair, contract):
     assert other.request("GET", f"/device/v1/objects/{sha}", headers={"Range": "bytes=99999999999-"})[0] == 416
     assert other.request("GET", f"/device/v1/objects/{'0' * 64}")[0] == 404
     assert other.request("GET", "/device/v1/objects/..%2f..%2fetc%2fpasswd")[0] in (400, 404)
+    other.close()
 
 
 def test_renewal_keeps_the_device(lab, pair, contract):

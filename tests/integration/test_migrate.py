@@ -54,9 +54,10 @@ def test_broken_file_changes_nothing(fresh, tmp_path):
     lab, server = fresh
     copy = tmp_path / "migrations"
     shutil.copytree(ROOT / "migrations", copy)
-    (copy / "9999_broken.sql").write_text("CREATE TABLE half (a int);\nSELECT no_such_function();\n")
+    broken = f"{len(FILES) + 1:04}_broken.sql"
+    (copy / broken).write_text("CREATE TABLE half (a int);\nSELECT no_such_function();\n")
     server.settings["migrations_dir"] = copy
-    with pytest.raises(StackError, match="9999_broken.sql"):
+    with pytest.raises(StackError, match=broken):
         server.command("migrate")
     assert applied(lab) == FILES
     assert lab.sql("SELECT count(*) FROM pg_tables WHERE tablename = 'half'") == "0"
