@@ -9,6 +9,8 @@
 #define CELSIUS_MAX 2000.0
 #define LOAD_MAX 1e6
 
+enum { HARDWARE_MAX = 128 };
+
 static enum err time_parse(const json_t *item, int64_t *ret_t, struct err_info *info)
 {
     return json_get_i64(item, "t", 0, ITEM_T_MAX, ret_t, info);
@@ -194,7 +196,7 @@ enum err item_inventory_parse(const json_t *item, struct item_inventory *ret_inv
     struct item_inventory v = {0};
     enum err e = time_parse(item, &v.t, info);
     if (e == ERR_OK)
-        e = field_text(item, "hardware", 2 * FIELD_NAME_MAX, &v.hardware, info);
+        e = field_text(item, "hardware", HARDWARE_MAX, &v.hardware, info);
     if (e == ERR_OK)
         e = json_get_text(item, "agent_version", FIELD_NAME_MAX, &v.agent_version, info);
     if (e != ERR_OK)

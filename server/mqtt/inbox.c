@@ -15,7 +15,7 @@ struct inbox {
 
 enum err inbox_new(int parts, struct inbox **ret_inbox)
 {
-    struct inbox *inbox = calloc(1, sizeof *inbox + (size_t)parts * sizeof inbox->parts[0]);
+    struct inbox *inbox = calloc(1, sizeof *inbox + (size_t)parts * sizeof(struct queue *));
     if (inbox == NULL)
         return ERR_NO_MEMORY;
     for (; inbox->count < parts; inbox->count++)

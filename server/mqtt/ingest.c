@@ -47,7 +47,7 @@ struct ingest {
     pthread_t keeper;
     bool keeper_runs;
     int writer_count; /* whose threads run */
-    struct writer **writers;
+    struct writer *writers;
 };
 
 /* ---------------------------------------------------------------- writers */
@@ -191,9 +191,7 @@ static void *keeper_run(void *arg)
 
 static enum err writer_start(struct ingest *in, const struct ingest_settings *settings, int part)
 {
-    struct writer *w = calloc(1, sizeof *w);
-    if (w == NULL)
-        return ERR_NO_MEMORY;
+    struct writer *w = &in->writers[part];
     w->ingest = in;
     w->part = inbox_part(mqtt_link_inbox(in->link), part);
     w->retry_ms = RETRY_MIN_MS;
@@ -204,13 +202,11 @@ static enum err writer_start(struct ingest *in, const struct ingest_settings *se
     enum err e = db_new(settings->database_url, "musterd ingest", settings->statement_timeout_ms, &w->db);
     if (e == ERR_OK && pthread_create(&w->thread, NULL, writer_run, w) != 0)
         e = ERR_NO_MEMORY;
-    if (e != ERR_OK) {
+    if (e == ERR_OK)
+        in->writer_count++;
+    else
         db_free(w->db);
-        free(w);
-        return e;
-    }
-    in->writers[in->writer_count++] = w;
-    return ERR_OK;
+    return e;
 }
 
 static enum err threads_start(struct ingest *in, const struct ingest_settings *settings)
@@ -255,9 +251,8 @@ void ingest_stop(struct ingest *in)
     stopper_stop(&in->stopper);
     inbox_close(mqtt_link_inbox(in->link));
     for (int i = 0; i < in->writer_count; i++) {
-        (void)pthread_join(in->writers[i]->thread, NULL);
-        db_free(in->writers[i]->db);
-        free(in->writers[i]);
+        (void)pthread_join(in->writers[i].thread, NULL);
+        db_free(in->writers[i].db);
     }
     if (in->keeper_runs)
         (void)pthread_join(in->keeper, NULL);

@@ -7,22 +7,22 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum err drift_row_add(struct buf *rows, const char *device_id, const struct item_drift *d)
+enum err drift_row_add(struct buf *rows, const char *device_id, const struct item_drift *drift)
 {
     struct copy_row row = copy_row_begin(rows);
     copy_text(&row, device_id);
-    copy_time(&row, d->t);
-    copy_i64(&row, d->window_ms);
-    copy_text(&row, d->slot);
-    copy_text(&row, d->bundle);
+    copy_time(&row, drift->t);
+    copy_i64(&row, drift->window_ms);
+    copy_text(&row, drift->slot);
+    copy_text(&row, drift->bundle);
     copy_array_open(&row);
-    for (size_t i = 0; i < d->feature_count; i++)
-        copy_text(&row, d->features[i].name);
+    for (size_t i = 0; i < drift->feature_count; i++)
+        copy_text(&row, drift->features[i].name);
     copy_array_close(&row);
     copy_array_open(&row);
-    for (size_t i = 0; i < d->feature_count; i++)
+    for (size_t i = 0; i < drift->feature_count; i++)
         for (size_t n = 0; n < PROFILE_COUNTERS; n++)
-            copy_i64(&row, (int64_t)d->features[i].counts[n]);
+            copy_i64(&row, (int64_t)drift->features[i].counts[n]);
     copy_array_close(&row);
     return copy_row_end(&row);
 }
@@ -72,29 +72,38 @@ static bool sum_same(const struct rows *rows, size_t a, size_t b)
            text_eq(rows_text(rows, a, 3), rows_text(rows, b, 3));
 }
 
+/* The rows of one feature stand together. */
+static enum err sums_fill(const struct rows *rows, struct drift_sums *sums)
+{
+    size_t features = 0;
+    for (size_t row = 0; row < rows_count(rows); row++)
+        features += row == 0 || !sum_same(rows, row - 1, row);
+    sums->sums = calloc(features + 1, sizeof *sums->sums);
+    if (sums->sums == NULL)
+        return ERR_NO_MEMORY;
+    enum err e = ERR_OK;
+    for (size_t row = 0; e == ERR_OK && row < rows_count(rows); row++) {
+        if (row == 0 || !sum_same(rows, row - 1, row))
+            e = sum_fill(rows, row, &sums->sums[sums->count++]);
+        sums->sums[sums->count - 1].counts[rows_i64(rows, row, 5) % PROFILE_COUNTERS] =
+            (uint64_t)rows_i64(rows, row, 6);
+    }
+    return e;
+}
+
 enum err drift_sums_read(struct db *db, const char *device_id, int64_t from, int64_t to, struct drift_sums *ret_sums,
                          struct err_info *info)
 {
     cleanup_rows struct rows *rows = NULL;
+    struct drift_sums sums = {0};
     enum err e = db_query(db, sums_sql, DB_ARGS(db_text(device_id), db_i64(from), db_i64(to)), &rows, info);
-    if (e != ERR_OK)
-        return e;
-    size_t features = 0;
-    for (size_t row = 0; row < rows_count(rows); row++)
-        features += row == 0 || !sum_same(rows, row - 1, row);
-    cleanup_drift_sums struct drift_sums sums = {.sums = calloc(features + 1, sizeof *sums.sums)};
-    if (sums.sums == NULL)
-        return ERR_NO_MEMORY;
-    for (size_t row = 0; row < rows_count(rows); row++) {
-        if (row == 0 || !sum_same(rows, row - 1, row))
-            e = sum_fill(rows, row, &sums.sums[sums.count++]);
-        if (e != ERR_OK)
-            return e;
-        sums.sums[sums.count - 1].counts[rows_i64(rows, row, 5)] = (uint64_t)rows_i64(rows, row, 6);
-    }
-    *ret_sums = sums;
-    sums = (struct drift_sums){0};
-    return ERR_OK;
+    if (e == ERR_OK)
+        e = sums_fill(rows, &sums);
+    if (e == ERR_OK)
+        *ret_sums = sums;
+    else
+        drift_sums_free(&sums);
+    return e;
 }
 
 void drift_sums_free(struct drift_sums *sums)

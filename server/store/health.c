@@ -2,32 +2,32 @@
 
 #include "server/store/copy.h"
 
-enum err health_row_add(struct buf *rows, const char *device_id, const struct item_health *h)
+enum err health_row_add(struct buf *rows, const char *device_id, const struct item_health *health)
 {
     struct copy_row row = copy_row_begin(rows);
     copy_text(&row, device_id);
-    copy_time(&row, h->t);
-    copy_f64(&row, h->cpu);
-    copy_f64(&row, h->load1);
-    copy_bytes(&row, h->memory_used);
-    copy_bytes(&row, h->memory_total);
-    copy_bytes(&row, h->disk_used);
-    copy_bytes(&row, h->disk_total);
+    copy_time(&row, health->t);
+    copy_f64(&row, health->cpu);
+    copy_f64(&row, health->load1);
+    copy_bytes(&row, health->memory_used);
+    copy_bytes(&row, health->memory_total);
+    copy_bytes(&row, health->disk_used);
+    copy_bytes(&row, health->disk_total);
     copy_array_open(&row);
-    for (size_t i = 0; i < h->temp_count; i++)
-        copy_text(&row, h->temps[i].name);
+    for (size_t i = 0; i < health->temp_count; i++)
+        copy_text(&row, health->temps[i].name);
     copy_array_close(&row);
     copy_array_open(&row);
-    for (size_t i = 0; i < h->temp_count; i++)
-        copy_f64(&row, h->temps[i].c);
+    for (size_t i = 0; i < health->temp_count; i++)
+        copy_f64(&row, health->temps[i].c);
     copy_array_close(&row);
     copy_array_open(&row);
-    for (size_t i = 0; i < h->temp_count; i++)
-        copy_f64(&row, h->temps[i].trip_c);
+    for (size_t i = 0; i < health->temp_count; i++)
+        copy_f64(&row, health->temps[i].trip_c);
     copy_array_close(&row);
-    copy_bool(&row, h->throttled);
-    copy_f64(&row, h->throttled_fraction);
-    copy_text(&row, h->throttle_reason);
+    copy_bool(&row, health->throttled);
+    copy_f64(&row, health->throttled_fraction);
+    copy_text(&row, health->throttle_reason);
     return copy_row_end(&row);
 }
 

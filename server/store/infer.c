@@ -7,27 +7,27 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum err infer_row_add(struct buf *rows, const char *device_id, const struct item_infer *f)
+enum err infer_row_add(struct buf *rows, const char *device_id, const struct item_infer *infer)
 {
     int end = HISTOGRAM_BUCKETS;
-    while (end > 0 && f->latency.counts[end - 1] == 0)
+    while (end > 0 && infer->latency.counts[end - 1] == 0)
         end--;
     int first = 0;
-    while (first < end && f->latency.counts[first] == 0)
+    while (first < end && infer->latency.counts[first] == 0)
         first++;
     struct copy_row row = copy_row_begin(rows);
     copy_text(&row, device_id);
-    copy_time(&row, f->t);
-    copy_i64(&row, f->window_ms);
-    copy_text(&row, f->slot);
-    copy_text(&row, f->bundle);
-    copy_i64(&row, f->count);
-    copy_i64(&row, f->errors);
-    copy_i64(&row, f->queue_max);
+    copy_time(&row, infer->t);
+    copy_i64(&row, infer->window_ms);
+    copy_text(&row, infer->slot);
+    copy_text(&row, infer->bundle);
+    copy_i64(&row, infer->count);
+    copy_i64(&row, infer->errors);
+    copy_i64(&row, infer->queue_max);
     copy_i64(&row, first < end ? first : 0);
     copy_array_open(&row);
     for (int i = first; i < end; i++)
-        copy_i64(&row, (int64_t)f->latency.counts[i]);
+        copy_i64(&row, (int64_t)infer->latency.counts[i]);
     copy_array_close(&row);
     return copy_row_end(&row);
 }
@@ -74,32 +74,40 @@ static enum err window_fill(const struct rows *rows, size_t row, struct infer_wi
     return whole ? ERR_OK : ERR_NO_MEMORY;
 }
 
+/* The rows of one window stand together. */
+static enum err series_fill(const struct rows *rows, struct infer_series *series)
+{
+    size_t windows = 0;
+    for (size_t row = 0; row < rows_count(rows); row++)
+        windows += row == 0 || !window_same(rows, row - 1, row);
+    series->windows = calloc(windows + 1, sizeof *series->windows);
+    if (series->windows == NULL)
+        return ERR_NO_MEMORY;
+    enum err e = ERR_OK;
+    for (size_t row = 0; e == ERR_OK && row < rows_count(rows); row++) {
+        if (row == 0 || !window_same(rows, row - 1, row))
+            e = window_fill(rows, row, &series->windows[series->count++]);
+        int64_t bucket = rows_i64(rows, row, 7);
+        if (!rows_null(rows, row, 7) && bucket >= 0 && bucket < HISTOGRAM_BUCKETS)
+            series->windows[series->count - 1].latency.counts[bucket] += (uint64_t)rows_i64(rows, row, 8);
+    }
+    return e;
+}
+
 enum err infer_series_read(struct db *db, const char *device_id, int64_t from, int64_t to, int64_t step_ms,
                            struct infer_series *ret_series, struct err_info *info)
 {
     cleanup_rows struct rows *rows = NULL;
+    struct infer_series series = {0};
     enum err e =
         db_query(db, series_sql, DB_ARGS(db_text(device_id), db_i64(from), db_i64(to), db_i64(step_ms)), &rows, info);
-    if (e != ERR_OK)
-        return e;
-    size_t windows = 0;
-    for (size_t row = 0; row < rows_count(rows); row++)
-        windows += row == 0 || !window_same(rows, row - 1, row);
-    cleanup_infer_series struct infer_series series = {.windows = calloc(windows + 1, sizeof *series.windows)};
-    if (series.windows == NULL)
-        return ERR_NO_MEMORY;
-    for (size_t row = 0; row < rows_count(rows); row++) {
-        if (row == 0 || !window_same(rows, row - 1, row))
-            e = window_fill(rows, row, &series.windows[series.count++]);
-        if (e != ERR_OK)
-            return e;
-        int64_t bucket = rows_i64(rows, row, 7);
-        if (!rows_null(rows, row, 7) && bucket >= 0 && bucket < HISTOGRAM_BUCKETS)
-            series.windows[series.count - 1].latency.counts[bucket] += (uint64_t)rows_i64(rows, row, 8);
-    }
-    *ret_series = series;
-    series = (struct infer_series){0};
-    return ERR_OK;
+    if (e == ERR_OK)
+        e = series_fill(rows, &series);
+    if (e == ERR_OK)
+        *ret_series = series;
+    else
+        infer_series_free(&series);
+    return e;
 }
 
 void infer_series_free(struct infer_series *series)

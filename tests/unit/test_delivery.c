@@ -20,7 +20,7 @@ static struct inbox_message *message(enum message_kind kind, const char *text)
     assert_non_null(m);
     m->kind = kind;
     m->len = len;
-    (void)strcpy(m->device, DEVICE); // NOLINT: same size
+    memcpy(m->device, DEVICE, sizeof m->device);
     memcpy(m->payload, text, len);
     return m;
 }

@@ -58,9 +58,11 @@ struct change {
     char *json; /* the new hold, or the holds that were released; NULL: none */
 };
 
-/* One audit row and one event. holds is what the device has now, or had. */
+/* One audit row and one event about the holds that the device has now, or had; nothing when nothing changed. */
 static enum err change_record(const struct change *change, struct db *db, bool held, struct err_info *info)
 {
+    if (change->json == NULL)
+        return ERR_OK;
     json_auto_t *holds = NULL;
     enum err e = json_parse(change->json, strlen(change->json), JSON_BYTES_MAX, &holds, info);
     if (e != ERR_OK)
@@ -96,7 +98,7 @@ static enum err release_work(struct db *db, void *arg, struct err_info *info)
     free(change->json);
     change->json = NULL;
     enum err e = hold_release(db, change->hold.device_id, change->call->actor, &change->json, info);
-    return e == ERR_OK && change->json != NULL ? change_record(change, db, false, info) : e;
+    return e == ERR_OK ? change_record(change, db, false, info) : e;
 }
 
 static enum err hold_read(struct call *c, struct hold_request *hold)
