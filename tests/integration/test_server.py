@@ -77,7 +77,7 @@ def test_database_away_and_back(make_lab, postgres):
     """Requests say 503 and what to do; /healthz stays, /readyz says which part is away."""
     lab = make_lab("_away")
     lab.start_services()
-    lab.sql("ALTER DATABASE " + lab.stack.database + " ALLOW_CONNECTIONS false")
+    postgres.psql("postgres", f"ALTER DATABASE {lab.stack.database} ALLOW_CONNECTIONS false")
     postgres.psql("postgres", f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{lab.stack.database}'")
     status, answer, _ = lab.call("GET", "/api/v1/devices")
     assert status == 503 and answer["code"] == "database_unavailable" and answer["next"]
