@@ -49,7 +49,7 @@ enum update_action {
     UPDATE_DO_STAGE,
     UPDATE_DO_DECIDE, /* answer UPDATE_HOLD or UPDATE_GO */
     UPDATE_DO_WAIT,   /* for the end of the hold, then UPDATE_GO */
-    UPDATE_DO_SWITCH,
+    UPDATE_DO_SWITCH, /* or, when it has not happened and a hold has come, answer UPDATE_HOLD */
     UPDATE_DO_WATCH,
     UPDATE_DO_RESTORE,
     UPDATE_DO_TIDY /* remove what is not needed any more */

@@ -121,9 +121,9 @@ static void zones_sample(struct sysfs *sysfs, struct thermal *t)
 /* ---- hwmon ---- */
 
 /* The kernel shows thermal zones as hwmon devices, too, with '-' as '_'. */
-static bool is_zone(const struct thermal *t, const char *chip)
+static bool is_zone(const struct thermal *t, size_t zones, const char *chip)
 {
-    for (size_t i = 0; i < t->temp_count; i++) {
+    for (size_t i = 0; i < zones; i++) {
         char name[THERMAL_NAME_SIZE];
         (void)text_copy(name, sizeof name, t->temps[i].name);
         for (char *c = name; *c != '\0'; c++)
@@ -165,11 +165,12 @@ static void hwmon_temp(struct sysfs *sysfs, int hwmon, int n, const char *chip, 
 
 static void hwmons_sample(struct sysfs *sysfs, struct thermal *t)
 {
+    size_t zones = t->temp_count;
     for (int hwmon = 0; hwmon < HWMONS_MAX; hwmon++) {
         char path[SYSFS_PATH_SIZE];
         char chip[WORD_SIZE];
         if (!sysfs_path(path, "class/hwmon/hwmon%d/name", hwmon) || !sysfs_text(sysfs, chip, sizeof chip, path) ||
-            is_zone(t, chip))
+            is_zone(t, zones, chip))
             continue;
         for (int n = 1; n <= HWMON_TEMPS_MAX; n++)
             hwmon_temp(sysfs, hwmon, n, chip, t);

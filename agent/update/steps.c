@@ -220,6 +220,12 @@ static void do_wait(struct slot *slot)
 static void do_switch(struct slot *slot)
 {
     char dir[VERSION_PATH_SIZE];
+    char current[SHA256_HEX];
+    versions_linked(slot->row.slot, "current", current);
+    if (!text_eq(current, slot->row.want.bundle) && desired_hold_active(&slot->row.want.hold, clock_wall_ms())) {
+        slot_event(slot, UPDATE_HOLD, NULL, slot->row.want.hold.reason);
+        return;
+    }
     enum err e = versions_find(slot->row.slot, slot->row.want.bundle, dir, NULL);
     if (e == ERR_OK)
         e = versions_link(&slot->row);
