@@ -121,8 +121,7 @@ static enum err check_known(const struct scanner *s, struct piece value, const c
 {
     char pattern[64];
     if (value.len < sizeof pattern) {
-        memcpy(pattern, value.at, value.len);
-        pattern[value.len] = '\0';
+        (void)snprintf(pattern, sizeof pattern, "%.*s", (int)value.len, value.at);
         for (const char *const *name = names; *name != NULL; name++)
             if (text_glob(pattern, *name))
                 return ERR_OK;
@@ -157,7 +156,8 @@ static enum err scan_term(struct scanner *s, struct selector_term *term)
 {
     term->negated = *s->at == '-';
     s->at += term->negated ? 1 : 0;
-    struct piece value = {0};
+    struct piece value = {.at = s->at};
+    struct piece version = {.at = s->at};
     enum err e = scan_field(s, &term->field);
     if (e == ERR_OK)
         e = scan_value(s, &value);
@@ -165,7 +165,6 @@ static enum err scan_term(struct scanner *s, struct selector_term *term)
         e = check_known(s, value, status_names);
     if (e == ERR_OK && term->field == SELECTOR_LIVENESS)
         e = check_known(s, value, liveness_names);
-    struct piece version = {0};
     if (e == ERR_OK && term->field == SELECTOR_MODEL)
         e = split_model(s, value, &value, &version);
     if (e != ERR_OK)

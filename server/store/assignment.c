@@ -104,20 +104,21 @@ static enum err fact_of(const struct rows *rows, size_t row, struct device_fact 
 enum err assignment_facts_read(struct db *db, int64_t rollout_id, struct assignment_facts *ret_facts,
                                struct err_info *info)
 {
-    cleanup_assignment_facts struct assignment_facts facts = {0};
+    struct assignment_facts facts = {0};
     enum err e = db_query(db, facts_sql, DB_ARGS(db_i64(rollout_id)), &facts.rows, info);
     if (e != ERR_OK)
         return e;
     facts.count = rows_count(facts.rows);
     facts.devices = calloc(facts.count + 1, sizeof *facts.devices);
     if (facts.devices == NULL)
-        return ERR_NO_MEMORY;
+        e = ERR_NO_MEMORY;
     for (size_t i = 0; e == ERR_OK && i < facts.count; i++)
         e = fact_of(facts.rows, i, &facts.devices[i], info);
-    if (e != ERR_OK)
+    if (e != ERR_OK) {
+        assignment_facts_free(&facts);
         return e;
+    }
     *ret_facts = facts;
-    facts = (struct assignment_facts){0};
     return ERR_OK;
 }
 

@@ -17,7 +17,6 @@ struct assignment_facts {
 [[nodiscard]] enum err assignment_facts_read(struct db *db, int64_t rollout_id, struct assignment_facts *ret_facts,
                                              struct err_info *info);
 void assignment_facts_free(struct assignment_facts *facts);
-#define cleanup_assignment_facts [[gnu::cleanup(assignment_facts_free)]]
 
 /* Writes what was decided about these devices, with an event each. ERR_CONFLICT when one is not in the state any more
  * that the decision was made for. Inside the same transaction. */

@@ -148,7 +148,7 @@ static enum err act_allowed(struct db *db, int64_t rollout_id, enum rollout_acti
                             enum rollout_state *ret_state, struct err_info *info)
 {
     cleanup_rows struct rows *rows = NULL;
-    struct rollout_situation situation;
+    struct rollout_situation situation = {0};
     char why[ROLLOUT_REASON_MAX];
     enum err e = db_query(db, "SELECT" SITUATION_SQL " FROM rollout r WHERE r.id = $1::bigint FOR UPDATE OF r",
                           DB_ARGS(db_i64(rollout_id)), &rows, info);

@@ -18,20 +18,20 @@ static enum err one_row(int64_t changed, const char *what, struct err_info *info
     return changed == 1 ? ERR_OK : err_code(info, ERR_CONFLICT, "state_changed", "%s is not as it was any more", what);
 }
 
-enum err wave_move(struct db *db, int64_t rollout_id, const struct wave_decision *made, const char *actor,
+enum err wave_move(struct db *db, int64_t rollout_id, const struct wave_decision *move, const char *actor,
                    struct err_info *info)
 {
     int64_t changed = 0;
-    const char *from = wave_name(made->from);
-    const char *to = wave_name(made->to);
+    const char *from = wave_name(move->from);
+    const char *to = wave_name(move->to);
     enum err e = db_exec(db,
                          "UPDATE wave SET state = $4::text, state_since = now()"
                          " WHERE rollout_id = $1::bigint AND n = $2::integer AND state = $3::text",
-                         DB_ARGS(db_i64(rollout_id), db_i64(made->wave), db_text(from), db_text(to)), &changed, info);
+                         DB_ARGS(db_i64(rollout_id), db_i64(move->wave), db_text(from), db_text(to)), &changed, info);
     if (e == ERR_OK)
         e = one_row(changed, "the wave", info);
     if (e == ERR_OK)
-        e = tell(db, "wave.state", rollout_id, made->wave, actor, from, to, made->reason, info);
+        e = tell(db, "wave.state", rollout_id, move->wave, actor, from, to, move->reason, info);
     return e;
 }
 
