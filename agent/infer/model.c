@@ -1,5 +1,6 @@
 #include "agent/infer/model.h"
 
+#include "agent/infer/quiet.h"
 #include "common/base/cleanup.h"
 #include "common/base/file.h"
 #include "common/base/text.h"
@@ -48,9 +49,12 @@ static enum err session_create(struct model *m, const void *bytes, size_t len, s
     if (status == NULL)
         status = api->DisableCpuMemArena(options);
     enum err e = runtime_check(&m->runtime, status, ERR_INTERNAL, "ONNX Runtime refuses its options", info);
-    if (e == ERR_OK)
-        e = runtime_check(&m->runtime, api->CreateSessionFromArray(m->runtime.env, bytes, len, options, &m->session),
-                          ERR_INVALID, "ONNX Runtime cannot load it", info);
+    if (e == ERR_OK) {
+        int token = quiet_begin();
+        status = api->CreateSessionFromArray(m->runtime.env, bytes, len, options, &m->session);
+        quiet_end(token);
+        e = runtime_check(&m->runtime, status, ERR_INVALID, "ONNX Runtime cannot load it", info);
+    }
     if (options != NULL)
         api->ReleaseSessionOptions(options);
     return e;

@@ -1,7 +1,5 @@
 #include "agent/infer/runtime.h"
 
-#include "common/base/text.h"
-
 #include <dlfcn.h>
 #include <glob.h>
 #include <stdio.h>
