@@ -24,6 +24,13 @@ export class ApiError extends Error {
   }
 }
 
+/** Answers of 4xx that pass by themselves: too slow, too many. */
+const PASSING = [408, 429];
+
+/** The same request would get the same answer: an error of the request, not of the moment. */
+export const isFinal = (error: unknown): boolean =>
+  error instanceof ApiError && error.status >= 400 && error.status < 500 && !PASSING.includes(error.status);
+
 /** Makes a problem of anything that was thrown, so that every error is shown the same way. */
 export function toProblem(error: unknown): Problem {
   if (error instanceof ApiError) return error.problem;

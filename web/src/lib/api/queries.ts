@@ -1,5 +1,7 @@
 import { keepPreviousData, queryOptions } from '@tanstack/svelte-query';
+import { clock } from '$lib/state/clock.svelte';
 import { api, unwrap } from './client';
+import { isFinal } from './problem';
 import type { AlertState, NewRollout } from './types';
 
 /*
@@ -15,52 +17,62 @@ export const PAGE = 100;
 /** How far back the device page looks, in ms. */
 export const SERIES_RANGE = 15 * 60_000;
 
+/** An answer that says when it was true tells the server's time, at the moment it arrives. */
+function dated<T extends { as_of: number }>(answer: T): T {
+  clock.learn(answer.as_of);
+  return answer;
+}
+
+/** Again after a while, but not what the server has refused for good. */
+const again = ({ state }: { state: { error: Error | null } }) => (isFinal(state.error) ? false : TIMED);
+
 export const me = () => queryOptions({ queryKey: ['me'], queryFn: () => unwrap(api.GET('/api/v1/me')), staleTime: 60_000 });
 
 export const fleet = () =>
-  queryOptions({ queryKey: ['fleet'], queryFn: () => unwrap(api.GET('/api/v1/fleet')), refetchInterval: TIMED });
+  queryOptions({ queryKey: ['fleet'], queryFn: async () => dated(await unwrap(api.GET('/api/v1/fleet'))), refetchInterval: again });
 
 export const sites = () =>
   queryOptions({
     queryKey: ['sites'],
     queryFn: async () => (await unwrap(api.GET('/api/v1/sites'))).sites,
-    refetchInterval: TIMED,
+    refetchInterval: again,
   });
 
 export const devices = (q: string, after: string) =>
   queryOptions({
     queryKey: ['devices', q, after],
-    queryFn: () => unwrap(api.GET('/api/v1/devices', { params: { query: { ...(q && { q }), ...(after && { after }), limit: PAGE } } })),
+    queryFn: async () =>
+      dated(await unwrap(api.GET('/api/v1/devices', { params: { query: { ...(q && { q }), ...(after && { after }), limit: PAGE } } }))),
     placeholderData: keepPreviousData,
-    refetchInterval: TIMED,
+    refetchInterval: again,
   });
 
 export const device = (id: string) =>
   queryOptions({
     queryKey: ['device', id],
     queryFn: () => unwrap(api.GET('/api/v1/devices/{id}', { params: { path: { id } } })),
-    refetchInterval: TIMED,
+    refetchInterval: again,
   });
 
 export const deviceHealth = (id: string) =>
   queryOptions({
     queryKey: ['series', id, 'health'],
     queryFn: () => unwrap(api.GET('/api/v1/devices/{id}/health', { params: { path: { id } } })),
-    refetchInterval: TIMED,
+    refetchInterval: again,
   });
 
 export const deviceInference = (id: string) =>
   queryOptions({
     queryKey: ['series', id, 'inference'],
     queryFn: () => unwrap(api.GET('/api/v1/devices/{id}/inference', { params: { path: { id } } })),
-    refetchInterval: TIMED,
+    refetchInterval: again,
   });
 
 export const deviceDrift = (id: string) =>
   queryOptions({
     queryKey: ['series', id, 'drift'],
     queryFn: () => unwrap(api.GET('/api/v1/devices/{id}/drift', { params: { path: { id } } })),
-    refetchInterval: TIMED,
+    refetchInterval: again,
   });
 
 export const deviceEvents = (id: string, limit = 100) =>
@@ -75,7 +87,7 @@ export const bundles = (before = '') =>
     queryKey: ['bundles', before],
     queryFn: async () =>
       (await unwrap(api.GET('/api/v1/bundles', { params: { query: { limit: PAGE, ...(before && { before }) } } }))).bundles,
-    refetchInterval: TIMED,
+    refetchInterval: again,
   });
 
 export const rollouts = (before = '') =>
@@ -118,5 +130,5 @@ export const alerts = (state: AlertState, device = '') =>
     queryFn: async () =>
       (await unwrap(api.GET('/api/v1/alerts', { params: { query: { state, ...(device && { device }), limit: 200 } } }))).alerts,
     placeholderData: keepPreviousData,
-    refetchInterval: TIMED,
+    refetchInterval: again,
   });

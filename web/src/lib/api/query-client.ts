@@ -1,10 +1,9 @@
 import { QueryClient } from '@tanstack/svelte-query';
-import { ApiError } from './problem';
+import { isFinal } from './problem';
 
 /** Answers of 4xx are final; what may pass (no answer, 5xx) is tried twice more. */
 function retry(failures: number, error: Error): boolean {
-  if (error instanceof ApiError && error.status > 0 && error.status < 500) return false;
-  return failures < 2;
+  return !isFinal(error) && failures < 2;
 }
 
 export const queryClient = new QueryClient({

@@ -33,8 +33,10 @@ test('a device that was opened by its name follows the topic of its id', () => {
 test('a query that the server did not understand is not asked again', () => {
   const wrong = new ApiError(foreignProblem(400, ''));
   const down = new ApiError(foreignProblem(503, ''));
+  const busy = new ApiError(foreignProblem(429, ''));
   expect(isTouchedBy(new Set(['fleet']), query(['devices', 'x', ''], undefined, wrong))).toBe(false);
   expect(isTouchedBy(new Set(['fleet']), query(['devices', 'x', ''], undefined, down))).toBe(true);
+  expect(isTouchedBy(new Set(['fleet']), query(['devices', 'x', ''], undefined, busy))).toBe(true);
 });
 
 test('charts follow their own device only', () => {

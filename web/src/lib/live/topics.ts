@@ -1,9 +1,9 @@
 import type { Query, QueryKey } from '@tanstack/svelte-query';
-import { ApiError } from '$lib/api/problem';
+import { isFinal } from '$lib/api/problem';
 
 /** Which reads a topic of the stream makes old. `id` also matches a page that was opened by the device's name. */
 export function isTouchedBy(topics: ReadonlySet<string>, query: Pick<Query, 'queryKey' | 'state'>): boolean {
-  if (query.state.error instanceof ApiError && query.state.error.status === 400) return false; // it stays wrong
+  if (isFinal(query.state.error)) return false; // a wrong query stays wrong
   const [resource, id] = query.queryKey as [string, unknown];
   switch (resource) {
     case 'fleet':
