@@ -12,13 +12,13 @@
 #include <limits.h>
 #include <string.h>
 
-enum { FILES_MAX = 1000, SQL_MAX = 4 * 1024 * 1024, LOCK_WAIT_MS = 250, LOCK_TRIES = 1200 };
+enum { FILES_MAX = 200, NAME_SIZE = 64, SQL_MAX = 4 * 1024 * 1024, LOCK_WAIT_MS = 250, LOCK_TRIES = 1200 };
 
 static const char LOCK_KEY[] = "5571843302914"; /* any number that nobody else uses on this database */
 
 struct migration {
     int64_t version;
-    char name[NAME_MAX + 1];
+    char name[NAME_SIZE];
     char sha256[SHA256_HEX];
     char *sql;
 };
@@ -28,18 +28,13 @@ struct migrations {
     struct migration files[FILES_MAX];
 };
 
-static void migrations_free(struct migrations *m)
+static void migrations_clear(struct migrations *m)
 {
-    for (size_t i = 0; m != NULL && i < m->count; i++)
+    for (size_t i = 0; i < m->count; i++)
         free(m->files[i].sql);
-    free(m);
+    m->count = 0;
 }
-
-static void cleanup_migrations_p(struct migrations **m)
-{
-    migrations_free(*m);
-}
-#define cleanup_migrations [[gnu::cleanup(cleanup_migrations_p)]]
+#define cleanup_migrations [[gnu::cleanup(migrations_clear)]]
 
 /* ---- the files */
 
@@ -49,7 +44,7 @@ static int64_t version_of(const char *name)
     char digits[5] = "";
     int64_t version = 0;
     size_t n = strlen(name);
-    if (n < sizeof "0001_x.sql" - 1 || name[4] != '_' || strcmp(name + n - 4, ".sql") != 0)
+    if (n < sizeof "0001_x.sql" - 1 || n >= NAME_SIZE || name[4] != '_' || strcmp(name + n - 4, ".sql") != 0)
         return 0;
     memcpy(digits, name, 4);
     return text_to_i64(digits, 1, 9999, &version) == ERR_OK ? version : 0;
@@ -78,28 +73,31 @@ static enum err migration_read(const char *dir, const char *name, int64_t expect
     return sha256_hex(out->sql, len, out->sha256);
 }
 
-static enum err migrations_load(const char *dir, struct migrations **ret_migrations, struct err_info *info)
+/* Takes names. */
+static enum err migrations_read(const char *dir, struct dirent **names, int count, struct migrations *m,
+                                struct err_info *info)
 {
-    struct dirent **names = NULL;
-    int count = scandir(dir, &names, name_is_sql, alphasort);
-    cleanup_migrations struct migrations *m = calloc(1, sizeof *m);
-    enum err e = m == NULL ? ERR_NO_MEMORY : ERR_OK;
-    if (count <= 0 || count > FILES_MAX)
-        e = err_field(info, ERR_NOT_FOUND, "migrations_dir", "migrations_dir = %s: there are no NNNN_name.sql files",
-                      dir);
+    enum err e = ERR_OK;
     for (int i = 0; i < count; i++) {
-        if (e == ERR_OK) {
+        if (e == ERR_OK && i < FILES_MAX) {
             m->count = (size_t)i + 1;
             e = migration_read(dir, names[i]->d_name, i + 1, &m->files[i], info);
         }
         free(names[i]);
     }
     free(names);
-    if (e != ERR_OK)
-        return e;
-    *ret_migrations = m;
-    m = NULL;
-    return ERR_OK;
+    return count > FILES_MAX ? err_set(info, ERR_TOO_LARGE, "%s: more than %d files", dir, FILES_MAX) : e;
+}
+
+/* migrations_clear() the result, also after an error. */
+static enum err migrations_load(const char *dir, struct migrations *m, struct err_info *info)
+{
+    struct dirent **names = NULL;
+    int count = scandir(dir, &names, name_is_sql, alphasort);
+    if (count > 0)
+        return migrations_read(dir, names, count, m, info);
+    return err_field(info, ERR_NOT_FOUND, "migrations_dir", "migrations_dir = %s: there are no NNNN_name.sql files",
+                     dir);
 }
 
 /* ---- the database */
@@ -161,7 +159,7 @@ static enum err step_run(struct db *db, const char *dir, const struct migration 
 /* Under the lock. */
 static enum err steps_run(struct db *db, const char *dir, FILE *out, int *ret_count, struct err_info *info)
 {
-    cleanup_migrations struct migrations *m = NULL;
+    cleanup_migrations struct migrations m = {};
     cleanup_rows struct rows *applied = NULL;
     enum err e = migrations_load(dir, &m, info);
     if (e == ERR_OK)
@@ -172,11 +170,11 @@ static enum err steps_run(struct db *db, const char *dir, FILE *out, int *ret_co
     if (e == ERR_OK)
         e = applied_read(db, &applied, info);
     if (e == ERR_OK)
-        e = applied_check(m, dir, applied, info);
+        e = applied_check(&m, dir, applied, info);
     size_t done = e == ERR_OK ? rows_count(applied) : 0;
     int count = 0;
-    for (size_t i = done; e == ERR_OK && i < m->count; i++) {
-        e = step_run(db, dir, &m->files[i], out, info);
+    for (size_t i = done; e == ERR_OK && i < m.count; i++) {
+        e = step_run(db, dir, &m.files[i], out, info);
         count += e == ERR_OK;
     }
     if (e == ERR_OK && ret_count != NULL)
@@ -216,7 +214,7 @@ enum err migrate_run(struct db *db, const char *dir, FILE *out, int *ret_count, 
 
 enum err migrate_check(struct db *db, const char *dir, struct err_info *info)
 {
-    cleanup_migrations struct migrations *m = NULL;
+    cleanup_migrations struct migrations m = {};
     cleanup_rows struct rows *applied = NULL;
     cleanup_rows struct rows *exists = NULL;
     enum err e = migrations_load(dir, &m, info);
@@ -228,8 +226,8 @@ enum err migrate_check(struct db *db, const char *dir, struct err_info *info)
     if (any)
         e = applied_read(db, &applied, info);
     if (any && e == ERR_OK)
-        e = applied_check(m, dir, applied, info);
-    if (e != ERR_OK || (any && rows_count(applied) == m->count))
+        e = applied_check(&m, dir, applied, info);
+    if (e != ERR_OK || (any && rows_count(applied) == m.count))
         return e;
     e = err_set(info, ERR_CONFLICT, "the database's schema is not up to date");
     err_next(info, "run `musterd migrate`");

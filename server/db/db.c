@@ -207,6 +207,11 @@ enum err db_query(struct db *db, const char *sql, const struct db_arg *args, siz
     return ERR_OK;
 }
 
+enum err db_ping(struct db *db, struct err_info *info)
+{
+    return db_query(db, "SELECT 1", DB_NO_ARGS, NULL, info);
+}
+
 enum err db_query_text(struct db *db, const char *sql, const struct db_arg *args, size_t count, char **ret_text,
                        struct err_info *info)
 {

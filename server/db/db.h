@@ -20,6 +20,9 @@ void db_free(struct db *db);
 /* Connects now if needed; ERR_UNAVAILABLE with libpq's text. */
 [[nodiscard]] enum err db_connect(struct db *db, struct err_info *info);
 
+/* Asks the server for an answer, over the connection there is or a new one. */
+[[nodiscard]] enum err db_ping(struct db *db, struct err_info *info);
+
 /* A parameter. Text and bytes are borrowed until the call returns. NULL text is SQL NULL. */
 struct db_arg {
     enum { DB_NULL, DB_I64, DB_F64, DB_BOOL, DB_TEXT, DB_BYTES } type;

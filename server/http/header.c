@@ -117,6 +117,8 @@ bool header_accepts(const char *list, const char *entry)
 
 bool header_is_type(const char *content_type, const char *type)
 {
-    size_t n = content_type == NULL ? 0 : strcspn(content_type, "; \t");
+    if (content_type == NULL)
+        return false;
+    size_t n = strcspn(content_type, "; \t");
     return n == strlen(type) && strncasecmp(content_type, type, n) == 0;
 }

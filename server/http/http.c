@@ -93,18 +93,36 @@ static enum err socket_listen(const struct port *port, const char *address, int 
     if (code != 0)
         return err_field(info, ERR_INVALID, "listen", "listen = \"%s\" is not an address: %s", address,
                          gai_strerror(code));
-    cleanup_fd int fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    int fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     bool listens = fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int)) == 0 &&
                    bind(fd, found->ai_addr, found->ai_addrlen) == 0 && listen(fd, BACKLOG) == 0;
     int number = errno;
     freeaddrinfo(found);
-    if (!listens)
-        return err_set(info, err_from_errno(number), "cannot listen on %s, %s_port %d: %s", address, port->name,
-                       port->number, strerror(number));
-    *ret_fd = fd;
-    fd = -1;
-    return ERR_OK;
+    if (listens) {
+        *ret_fd = fd;
+        return ERR_OK;
+    }
+    if (fd >= 0)
+        (void)close(fd);
+    return err_set(info, err_from_errno(number), "cannot listen on %s, %s_port %d: %s", address, port->name,
+                   port->number, strerror(number));
 }
+
+/* What a port proves itself with, and whose certificates it takes. */
+struct pems {
+    char *key, *certificate;
+    char *device_ca; /* NULL: it asks for none */
+};
+
+static void pems_clear(struct pems *pems)
+{
+    if (pems->key != NULL)
+        explicit_bzero(pems->key, strlen(pems->key));
+    free(pems->key);
+    free(pems->certificate);
+    free(pems->device_ca);
+}
+#define cleanup_pems [[gnu::cleanup(pems_clear)]]
 
 static enum err pem_read(const char *dir, const char *name, char **ret_pem, struct err_info *info)
 {
@@ -118,9 +136,17 @@ static enum err pem_read(const char *dir, const char *name, char **ret_pem, stru
     return e;
 }
 
+static enum err pems_read(const struct port *port, const char *dir, struct pems *out, struct err_info *info)
+{
+    enum err e = pem_read(dir, "musterd.key", &out->key, info);
+    if (e == ERR_OK)
+        e = pem_read(dir, "musterd.pem", &out->certificate, info);
+    return e == ERR_OK && port->is_device ? pem_read(dir, "device-ca.pem", &out->device_ca, info) : e;
+}
+
 /* The device port asks for a certificate; who shows which is judged by peer_identify(). */
-static void options_write(struct port *port, const struct conf *conf, int fd, char *key, char *certificate,
-                          char *device_ca, struct MHD_OptionItem out[static 16])
+static void options_write(struct port *port, const struct conf *conf, int fd, const struct pems *pems,
+                          struct MHD_OptionItem out[static 16])
 {
     int64_t threads = conf_int(conf, "http_threads");
     size_t n = 0;
@@ -132,43 +158,38 @@ static void options_write(struct port *port, const struct conf *conf, int fd, ch
     out[n++] = (struct MHD_OptionItem){MHD_OPTION_URI_LOG_CALLBACK, (intptr_t)on_target, port};
     out[n++] = (struct MHD_OptionItem){MHD_OPTION_NOTIFY_COMPLETED, (intptr_t)on_end, port};
     out[n++] = (struct MHD_OptionItem){MHD_OPTION_NOTIFY_CONNECTION, (intptr_t)on_connection, port};
-    out[n++] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_KEY, 0, key};
-    out[n++] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_CERT, 0, certificate};
+    out[n++] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_KEY, 0, pems->key};
+    out[n++] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_CERT, 0, pems->certificate};
     out[n++] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_PRIORITIES, 0, (void *)TLS_PRIORITIES};
     if (threads > 1)
         out[n++] = (struct MHD_OptionItem){MHD_OPTION_THREAD_POOL_SIZE, threads, NULL};
-    if (device_ca != NULL)
-        out[n++] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_TRUST, 0, device_ca};
+    if (pems->device_ca != NULL)
+        out[n++] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_TRUST, 0, pems->device_ca};
     out[n] = (struct MHD_OptionItem){MHD_OPTION_END, 0, NULL};
 }
 
 static enum err port_start(struct port *port, const struct conf *conf, struct err_info *info)
 {
     const char *dir = conf_text(conf, "pki_dir");
-    cleanup_free char *key = NULL;
-    cleanup_free char *certificate = NULL;
-    cleanup_free char *device_ca = NULL;
-    cleanup_fd int fd = -1;
-    enum err e = pem_read(dir, "musterd.key", &key, info);
-    if (e == ERR_OK)
-        e = pem_read(dir, "musterd.pem", &certificate, info);
-    if (e == ERR_OK && port->is_device)
-        e = pem_read(dir, "device-ca.pem", &device_ca, info);
+    cleanup_pems struct pems pems = {};
+    struct MHD_OptionItem options[16];
+    int fd = -1;
+    enum err e = pems_read(port, dir, &pems, info);
     if (e == ERR_OK)
         e = socket_listen(port, conf_text(conf, "listen"), &fd, info);
     if (e != ERR_OK)
         return e;
-    struct MHD_OptionItem options[16];
     port->starter = pthread_self();
-    options_write(port, conf, fd, key, certificate, device_ca, options);
+    options_write(port, conf, fd, &pems, options);
     port->daemon =
         MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_TLS | MHD_USE_ERROR_LOG,
                          (uint16_t)port->number, NULL, NULL, on_request, port, MHD_OPTION_EXTERNAL_LOGGER, on_message,
                          port, MHD_OPTION_ARRAY, options, MHD_OPTION_END);
-    if (port->daemon == NULL)
+    if (port->daemon == NULL) {
+        (void)close(fd);
         return err_set(info, ERR_INTERNAL, "cannot start the %s port: %s (with %s/musterd.pem and musterd.key)",
                        port->name, port->complaint, dir);
-    fd = -1; /* the daemon's now */
+    }
     log_info("listening", "port=%s address=%s number=%d", port->name, conf_text(conf, "listen"), port->number);
     return ERR_OK;
 }

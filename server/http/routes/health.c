@@ -12,7 +12,7 @@ enum err health_alive(struct call *c)
 
 static enum err handle_ready(struct call *c)
 {
-    bool database = db_query(c->db, "SELECT 1", DB_NO_ARGS, NULL, NULL) == ERR_OK;
+    bool database = db_ping(c->db, NULL) == ERR_OK;
     bool broker = mqtt_link_connected_since_ms(c->server->mqtt) > 0;
     bool ready = database && broker;
     return call_answer_json(c, ready ? 200 : 503,
