@@ -127,7 +127,7 @@ static void as_many_parameters_as_fit_and_no_more(void **state)
     assert_int_equal(url_query_parse(text, &query, NULL), ERR_OK);
     assert_int_equal(query.count, URL_PAIRS_MAX);
     url_query_clear(&query);
-    strcat(text, "more=1");
+    (void)snprintf(text + strlen(text), sizeof text - strlen(text), "more=1");
     assert_int_equal(url_query_parse(text, &query, NULL), ERR_INVALID);
 }
 
