@@ -208,6 +208,16 @@ bool update_want(const struct update_row *row, const struct desired_slot *want, 
     return true;
 }
 
+bool update_unnamed(const struct update_row *row, struct desired_slot *ret_want)
+{
+    if (row->phase < UPDATE_DOWNLOADING || row->phase > UPDATE_HELD)
+        return false;
+    *ret_want = (struct desired_slot){0};
+    (void)text_copy(ret_want->name, sizeof ret_want->name, row->slot);
+    (void)text_copy(ret_want->bundle, sizeof ret_want->bundle, row->committed);
+    return true;
+}
+
 /* Whether agent version a is older than b; both are `major.minor.patch`, anything after that does not count. */
 static bool version_older(const char *a, const char *b)
 {

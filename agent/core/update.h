@@ -115,6 +115,10 @@ enum update_action update_resume(enum update_phase phase);
 bool update_want(const struct update_row *row, const struct desired_slot *want, int64_t generation, bool previous_here,
                  enum update_event *ret_event);
 
+/* The newest document does not name the slot. What runs goes on; true: an update is on its way that is not applied yet,
+ * and is to be given up by UPDATE_WANT_COMMITTED with *ret_want. */
+bool update_unnamed(const struct update_row *row, struct desired_slot *ret_want);
+
 /* Facts of the device that decide whether a verified bundle may be installed. */
 struct update_device {
     const char *hardware;

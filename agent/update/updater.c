@@ -120,14 +120,27 @@ static void slot_refresh(struct slot *slot, const struct desired_slot *want)
         slot_act(slot, UPDATE_DO_WAIT);
 }
 
+/* A document is complete: an update that it does not name any more is given up. Without a document nothing is known. */
+static void slot_unnamed(struct slot *slot)
+{
+    struct desired_slot want;
+    if (slot->updater->desired.generation == 0 || !update_unnamed(&slot->row, &want))
+        return;
+    const struct update_input input = {
+        .event = UPDATE_WANT_COMMITTED, .want = &want, .generation = slot->updater->desired.generation};
+    step_do(slot, &input);
+}
+
 void slot_reconcile(struct slot *slot)
 {
     char dir[VERSION_PATH_SIZE];
     char detail[UPDATE_DETAIL_SIZE];
     const struct desired *desired = &slot->updater->desired;
     const struct desired_slot *want = wanted(slot->updater, slot->row.slot);
-    if (want == NULL)
+    if (want == NULL) {
+        slot_unnamed(slot);
         return;
+    }
     struct update_input input = {.want = want, .generation = desired->generation};
     bool previous_here = versions_find(slot->row.slot, slot->row.previous, dir, NULL) == ERR_OK;
     if (!update_want(&slot->row, want, desired->generation, previous_here, &input.event)) {
@@ -163,6 +176,9 @@ static struct slot *slot_add(struct updater *updater, const struct update_row *r
 
 static void all_reconcile(struct updater *updater)
 {
+    for (size_t i = 0; i < updater->count; i++)
+        if (wanted(updater, updater->slots[i].row.slot) == NULL)
+            slot_unnamed(&updater->slots[i]);
     for (size_t i = 0; i < updater->desired.slot_count; i++) {
         const struct desired_slot *want = &updater->desired.slots[i];
         struct slot *slot = slot_find(updater, want->name);

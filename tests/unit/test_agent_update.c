@@ -250,6 +250,43 @@ static void wants(void **state)
     assert_false(update_want(&row, &older, 9, true, &event)); /* first the way back */
 }
 
+static void a_failed_bundle_is_tried_again_only_when_asked(void **state)
+{
+    (void)state;
+    enum update_event event;
+    struct update_row row = {.slot = "digits", .want = want_of(2), .generation = 5, .phase = UPDATE_FAILED};
+    struct desired_slot want = want_of(2);
+    want.asked = 5;
+    assert_false(update_want(&row, &want, 9, true, &event)); /* a hold has moved the document's generation */
+    want.asked = 6;
+    assert_true(update_want(&row, &want, 9, true, &event));
+}
+
+/* A complete document that does not name the slot takes back what is not applied yet, and nothing else. */
+static void unnamed(void **state)
+{
+    (void)state;
+    for (int phase = 0; phase < UPDATE_PHASES_; phase++) {
+        struct update_row row = {.slot = "digits", .phase = (enum update_phase)phase, .want = want_of(2)};
+        struct desired_slot want = {0};
+        (void)bundle_id(1, row.committed);
+        bool unapplied = phase == UPDATE_DOWNLOADING || phase == UPDATE_VERIFYING || phase == UPDATE_STAGING ||
+                         phase == UPDATE_STAGED || phase == UPDATE_HELD;
+        assert_int_equal(update_unnamed(&row, &want), unapplied);
+        if (!unapplied)
+            continue;
+        (void)update_step(&row, &(struct update_input){.event = UPDATE_WANT_COMMITTED, .want = &want, .generation = 7});
+        assert_int_equal(row.phase, UPDATE_IDLE);
+        assert_string_equal(row.want.bundle, row.committed);
+    }
+    struct update_row first = {
+        .slot = "digits", .phase = UPDATE_HELD, .want = want_of(2)}; /* nothing was there before */
+    struct desired_slot want;
+    assert_true(update_unnamed(&first, &want));
+    (void)update_step(&first, &(struct update_input){.event = UPDATE_WANT_COMMITTED, .want = &want, .generation = 7});
+    assert_string_equal(update_phase_wire(&first), "empty");
+}
+
 static void retries(void **state)
 {
     (void)state;
@@ -683,6 +720,8 @@ int main(void)
         cmocka_unit_test(superseded_in_probation_withdraws),
         cmocka_unit_test(refused_target_fails_without_change),
         cmocka_unit_test(wants),
+        cmocka_unit_test(a_failed_bundle_is_tried_again_only_when_asked),
+        cmocka_unit_test(unnamed),
         cmocka_unit_test(retries),
         cmocka_unit_test(admission),
         cmocka_unit_test(recovery),
