@@ -6,14 +6,11 @@ BUILD ?= build
 CC ?= gcc
 PREFIX ?= /usr
 
-CPPFLAGS_ALL = -D_GNU_SOURCE -D_FORTIFY_SOURCE=3 -I. $(shell pkg-config --cflags libmicrohttpd libpq jansson) $(CPPFLAGS)
+CPPFLAGS_ALL = -D_GNU_SOURCE $(if $(SANITIZE),,-D_FORTIFY_SOURCE=3) -I. $(shell pkg-config --cflags libmicrohttpd libpq jansson) $(CPPFLAGS)
 WARNINGS = -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wundef -Wvla -Werror
 HARDENING = -fstack-protector-strong -fstack-clash-protection -fcf-protection -fPIE
 CFLAGS_ALL = -std=gnu2x -O2 -g $(WARNINGS) $(HARDENING) -pthread -MMD -MP $(CFLAGS) $(SANITIZE)
 LDFLAGS_ALL = -pie -Wl,-z,relro,-z,now -Wl,--as-needed -pthread $(LDFLAGS) $(SANITIZE)
-ifneq ($(SANITIZE),)
-CPPFLAGS_ALL := $(filter-out -D_FORTIFY_SOURCE=3,$(CPPFLAGS_ALL))
-endif
 
 sources = $(sort $(foreach dir,$(1),$(wildcard $(dir)/*.c $(dir)/*/*.c $(dir)/*/*/*.c)))
 objects = $(patsubst %.c,$(BUILD)/%.o,$(1))
