@@ -26,8 +26,8 @@ struct mqtt_link_settings {
 [[nodiscard]] enum err mqtt_link_start(const struct mqtt_link_settings *settings, struct mqtt_link **ret_link,
                                        struct err_info *info);
 
-/* Ends the thread and waits for it, at most a second. Stop ingest and publisher first: they use the link. NULL is fine.
- */
+/* Ends the thread and waits for it: at once, unless it is looking up the broker's name. Stop ingest and publisher
+ * first: they use the link. NULL is fine. */
 void mqtt_link_stop(struct mqtt_link *link);
 
 /* Since when what devices send has been arriving without a break: clock_mono_ms() of the moment the broker granted the
