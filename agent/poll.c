@@ -16,6 +16,7 @@ void poll_document(struct agent *agent, const char *text, size_t len, const char
     enum err e = updater_desired(agent->updater, text, len, &info);
     if (e != ERR_OK)
         log_warn("desired_refused", "from=%s error=%s detail=\"%s\"", from, err_name(e), info.text);
+    report_changed(agent); /* the server learns what has been seen, and beats go on at the period it asks for */
 }
 
 static void poll_done(void *user, const struct fetch_answer *answer)
