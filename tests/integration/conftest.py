@@ -58,12 +58,12 @@ class Lab:
         assert status == 201, answer
         return answer["secret"]
 
-    def add_agent(self, name: str, site: str = "lab", **settings) -> Agent:
+    def add_agent(self, name: str, site: str = "lab", server: Server | None = None, **settings) -> Agent:
         tree = self.base / "agents" / name / "sysfs"
         make_tree(tree, 50.0)
         ort = {"onnxruntime": os.environ["MUSTER_ONNXRUNTIME"]} if os.environ.get("MUSTER_ONNXRUNTIME") else {}
         agent = self.stack.agent(name, site, {"sysfs_root": tree, **ort, **settings})
-        agent.start(self.server, self.enrolment_token(site))
+        agent.start(server or self.server, self.enrolment_token(site))
         return agent
 
     def call(self, method: str, path: str, body=None, **more):

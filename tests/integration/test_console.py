@@ -11,7 +11,7 @@ def test_console(lab):
     for name, site in [("berlin-1", "berlin"), ("berlin-2", "berlin"), ("lyon-1", "lyon")]:
         lab.add_agent(name, site)
     lab.wait_online(3)
-    lab.upload("1.0.0")
+    lab.upload("1.0.0"), lab.upload("2.0.0", "cnn_v2_ft_long.onnx")
     lab.wait_rollout(lab.roll_out("1.0.0"), "completed")
     lab.stack.agents["lyon-1"].kill()
     wait_for("an alert", lambda: lab.get("/api/v1/alerts?state=firing")["alerts"], 30)

@@ -52,7 +52,7 @@ def test_writes(alive, openapi):
     for method, path, body, expected in [
         ("POST", "/api/v1/rollout-plans", {"bundle": "digits@1.1.0", "all": True}, 200),
         ("POST", "/api/v1/rollouts", {"bundle": "digits@1.1.0", "q": ""}, 400),
-        ("POST", "/api/v1/rollouts", {"bundle": "digits@1.1.0", "q": "name:nobody"}, 422),
+        ("POST", "/api/v1/rollouts", {"bundle": "digits@1.1.0", "q": "name:nobody"}, 400),
         ("POST", "/api/v1/rollouts", {"bundle": "digits@1.1.0", "all": True, "canaries": ["nobody"]}, 400),
         ("POST", "/api/v1/rollouts", {"bundle": "digits@1.1.0", "q": "name:alive-2"}, 201),
         ("POST", "/api/v1/rollouts/{new}/pause", {}, 200), ("POST", "/api/v1/rollouts/{new}/resume", {}, 200),

@@ -49,11 +49,12 @@ def test_slow_query_delays_nobody(lab):
 
 
 def test_two_servers_one_decides(lab):
-    """A second musterd on the same database serves the same API; the rollout goes on when the first one dies."""
-    lab.add_agent("pair-1"), lab.add_agent("pair-2")
-    lab.wait_online(2)
+    """A second musterd on the same database serves the same API and devices; the rollout goes on when the first one dies."""
     second = lab.stack.server("second")
     second.start()
+    for name in ("pair-1", "pair-2"):
+        lab.add_agent(name, server=second)
+    lab.wait_online(2)
     lab.upload("1.0.0")
     rid = lab.roll_out("1.0.0", "--query", "name:pair-*", "--wave", "1:soak=3", "--wave", "100%:soak=0", "--probation", "1")
     wait_for("the first wave", lambda: lab.rollout(rid)["waves"][0]["state"] == "soaking", 30)
