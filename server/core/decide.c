@@ -323,8 +323,8 @@ static void run_wave(struct deciding *d, size_t w)
                        succeeded, wave_devices(wave), fact->soak_s);
     } else if (wave->state == WAVE_RUNNING && ended) {
         char what[120];
-        (void)snprintf(what, sizeof what, "it ended without a success (%" PRId64 " devices, %" PRId64 " failed)",
-                       wave_devices(wave), wave_failures(wave));
+        (void)snprintf(what, sizeof what, "no device succeeded, %" PRId64 " of %" PRId64 " failed", wave_failures(wave),
+                       wave_devices(wave));
         fail_wave(d, w, WAVE_EVENT_ASK, what);
     } else if (wave->state == WAVE_SOAKING && settled && d->facts->now_ms - fact->since_ms >= fact->soak_s * 1000) {
         char *room = move_wave(d, w, WAVE_EVENT_PASS);
@@ -439,9 +439,9 @@ static void end_rollback(struct deciding *d)
         unable += stranded(d, i) ? 1 : 0;
     }
     char reason[ROLLOUT_REASON_MAX] = "Every device that can be reached has ended";
-    add_count(reason, sum_of(d, ASSIGNMENT_ROLLED_BACK), "returned to their previous bundle");
-    add_count(reason, away, "are away and follow when they are back");
-    add_count(reason, unable, "are unable to go back");
+    add_count(reason, sum_of(d, ASSIGNMENT_ROLLED_BACK), "back on the previous bundle");
+    add_count(reason, away, "away and to follow");
+    add_count(reason, unable, "unable to go back");
     move_rollout(d, ROLLOUT_EVENT_SAFE, reason);
 }
 
