@@ -38,8 +38,8 @@ static const struct conf_option options[] = {
     {"source", CONF_PATH, "", 0, 0, "file of float32 samples that muster-infer replays"},
     {"source_rate", CONF_NUMBER, "10", 0.001, 1e6, "samples per second of source"},
     {"onnxruntime", CONF_PATH, "", 0, 0, "ONNX Runtime library; none: let muster-infer search"},
-    {"fetch_path", CONF_PATH, "", 0, 0, "muster-fetch; none: beside muster-agent, or in ../lib/muster"},
-    {"infer_path", CONF_PATH, "", 0, 0, "muster-infer; none: beside muster-agent, or in ../lib/muster"},
+    {"fetch_path", CONF_PATH, "", 0, 0, "muster-fetch; none: beside muster-agent, or in ../libexec/muster"},
+    {"infer_path", CONF_PATH, "", 0, 0, "muster-infer; none: beside muster-agent, or in ../libexec/muster"},
     {"health_s", CONF_NUMBER, "30", 0.2, 3600, "seconds between health readings"},
     {"data_s", CONF_NUMBER, "5", 0.2, 3600, "seconds between collections of inference counts"},
     {"poll_s", CONF_NUMBER, "900", 1, 86400, "seconds between questions for the desired state"},
@@ -82,7 +82,7 @@ static enum err path_take(const struct conf *conf, const char *key, char out[PAT
 static enum err program_find(const struct conf *conf, const char *key, const char *name, char out[PATH_MAX],
                              struct err_info *info)
 {
-    static const char *const places[] = {"", "../lib/muster/"};
+    static const char *const places[] = {"", "../libexec/muster/"};
     char here[PATH_MAX];
     enum err e = path_take(conf, key, out, info);
     if (e != ERR_OK)
@@ -113,8 +113,8 @@ static enum err paths_take(const struct conf *conf, struct paths *p, struct err_
         e = path_take(conf, plain[i].key, plain[i].out, info);
     if (e == ERR_OK)
         e = program_find(conf, "fetch_path", "muster-fetch", p->fetch_path, info);
-    if (e == ERR_OK)
-        e = program_find(conf, "infer_path", "muster-infer", p->infer_path, info);
+    if (e == ERR_OK && program_find(conf, "infer_path", "muster-infer", p->infer_path, info) != ERR_OK)
+        log_warn("infer_missing", "detail=\"%s\" action=\"everything but inference works\"", info->text);
     return e;
 }
 
