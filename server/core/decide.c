@@ -397,12 +397,22 @@ static int64_t sum_of(const struct deciding *d, enum assignment_state state)
     return n;
 }
 
-/* Adds ", 7 succeeded"; what there is none of is not mentioned. */
+/* Adds "7 succeeded" to a list after a colon; what there is none of is not mentioned. */
 static void add_count(char reason[ROLLOUT_REASON_MAX], int64_t n, const char *what)
 {
     size_t len = strlen(reason);
     if (n > 0)
-        (void)snprintf(reason + len, ROLLOUT_REASON_MAX - len, ", %" PRId64 " %s", n, what);
+        (void)snprintf(reason + len, ROLLOUT_REASON_MAX - len, "%s%" PRId64 " %s", reason[len - 1] == ':' ? " " : ", ",
+                       n, what);
+}
+
+static void end_sentence(char reason[ROLLOUT_REASON_MAX])
+{
+    size_t len = strlen(reason);
+    if (reason[len - 1] == ':')
+        reason[len - 1] = '.';
+    else
+        (void)snprintf(reason + len, ROLLOUT_REASON_MAX - len, ".");
 }
 
 static void complete(struct deciding *d)
@@ -413,11 +423,12 @@ static void complete(struct deciding *d)
             return;
         failures += wave_failures(&d->waves[w]);
     }
-    char reason[ROLLOUT_REASON_MAX] = "Every device has ended";
+    char reason[ROLLOUT_REASON_MAX] = "Every device has ended:";
     add_count(reason, sum_of(d, ASSIGNMENT_SUCCEEDED), "succeeded");
     add_count(reason, sum_of(d, ASSIGNMENT_ALREADY_RUNNING), "ran it before");
     add_count(reason, failures, "failed");
     add_count(reason, sum_of(d, ASSIGNMENT_CANCELLED), "cancelled");
+    end_sentence(reason);
     move_rollout(d, ROLLOUT_EVENT_COMPLETE, reason);
 }
 
@@ -438,10 +449,12 @@ static void end_rollback(struct deciding *d)
         away += back ? 0 : 1;
         unable += stranded(d, i) ? 1 : 0;
     }
-    char reason[ROLLOUT_REASON_MAX] = "Every device that can be reached has ended";
+    char reason[ROLLOUT_REASON_MAX] = "Every device that can be reached has ended:";
     add_count(reason, sum_of(d, ASSIGNMENT_ROLLED_BACK), "back on the previous bundle");
     add_count(reason, away, "away and to follow");
     add_count(reason, unable, "unable to go back");
+    add_count(reason, sum_of(d, ASSIGNMENT_CANCELLED), "cancelled");
+    end_sentence(reason);
     move_rollout(d, ROLLOUT_EVENT_SAFE, reason);
 }
 

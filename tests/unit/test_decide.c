@@ -364,6 +364,33 @@ static void all_goes_well(void **state)
         assert_int_equal(w.waves[i].state, WAVE_PASSED);
 }
 
+static void the_end_is_told(void **state)
+{
+    (void)state;
+    struct wave_fact wave = {.state = WAVE_PASSED};
+    struct rollout_facts facts = {.state = ROLLOUT_RUNNING, .waves = &wave, .wave_count = 1};
+    static const struct {
+        int64_t succeeded, already, failed, cancelled;
+        const char *says;
+    } table[] = {
+        {7, 0, 0, 0, "Every device has ended: 7 succeeded."},
+        {5, 2, 1, 3, "Every device has ended: 5 succeeded, 2 ran it before, 1 failed, 3 cancelled."},
+        {0, 0, 0, 0, "Every device has ended."},
+    };
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
+        wave.count[ASSIGNMENT_SUCCEEDED] = table[i].succeeded;
+        wave.count[ASSIGNMENT_ALREADY_RUNNING] = table[i].already;
+        wave.count[ASSIGNMENT_FAILED] = table[i].failed;
+        wave.count[ASSIGNMENT_CANCELLED] = table[i].cancelled;
+        wave.accepted = table[i].failed;
+        cleanup_decisions struct decisions out = {0};
+        assert_int_equal(rollout_decide(&facts, &out), ERR_OK);
+        assert_true(out.moves);
+        assert_int_equal(out.to, ROLLOUT_COMPLETED);
+        assert_string_equal(out.reason, table[i].says);
+    }
+}
+
 static void a_soak_is_waited_for(void **state)
 {
     (void)state;
@@ -785,6 +812,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_goes_well),
+        cmocka_unit_test(the_end_is_told),
         cmocka_unit_test(a_soak_is_waited_for),
         cmocka_unit_test(a_failure_pauses_and_says_why),
         cmocka_unit_test(a_person_may_go_on_after_failures),
