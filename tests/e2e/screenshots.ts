@@ -1,10 +1,10 @@
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
 import { expect, test, type Page } from '@playwright/test';
 import { logIn } from './server';
 
 /* Not a test: takes docs/img/*.png from a running Muster with a fleet. `npm run screenshots` in web/. */
 
-const file = (name: string) => fileURLToPath(new URL(`../../docs/img/${name}.png`, import.meta.url));
+const file = (name: string) => join(test.info().project.testDir, '../../docs/img', `${name}.png`);
 
 async function take(page: Page, name: string) {
   await expect(page.getByText('Live', { exact: true })).toBeVisible();

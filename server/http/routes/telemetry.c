@@ -132,11 +132,12 @@ static json_t *feature_json(const struct drift_sum *sum, const struct profile *p
     for (size_t i = 0; reference == NULL && i < PROFILE_COUNTERS; i++)
         score.samples += sum->counts[i];
     bool scored = reference != NULL && score.samples > 0;
-    return json_pack("{s:s, s:s, s:s?, s:s, s:I, s:o, s:o, s:b, s:o, s:o}", "slot", sum->slot, "bundle", sum->bundle,
-                     "version", sum->version, "feature", sum->feature, "samples", (json_int_t)score.samples, "psi",
-                     scored ? json_real(score.psi) : json_null(), "threshold",
+    return json_pack("{s:s, s:s, s:s?, s:s, s:I, s:o, s:o, s:b, s:o, s:o, s:o}", "slot", sum->slot, "bundle",
+                     sum->bundle, "version", sum->version, "feature", sum->feature, "samples",
+                     (json_int_t)score.samples, "psi", scored ? json_real(score.psi) : json_null(), "threshold",
                      scored ? json_real(score.threshold) : json_null(), "drifted", (int)(scored && score.drifted),
-                     "edges", edges_json(reference), "counts", profile_counts_to_json(sum->counts));
+                     "edges", edges_json(reference), "counts", profile_counts_to_json(sum->counts), "reference",
+                     reference == NULL ? json_array() : profile_counts_to_json(reference->counts));
 }
 
 static json_t *drift_json(const struct question *q, const struct drift_sums *sums)

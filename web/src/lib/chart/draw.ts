@@ -25,7 +25,7 @@ function hatch(plot: uPlot, from: number, to: number, color: string, ground?: st
   const step = 7 * devicePixelRatio;
   ctx.strokeStyle = color;
   ctx.lineWidth = devicePixelRatio;
-  ctx.globalAlpha = ground ? 0.45 : 1;
+  ctx.globalAlpha = ground ? 0.45 : 0.7;
   ctx.beginPath();
   for (let x = left - bbox.height; x < right; x += step) {
     ctx.moveTo(x, bbox.top + bbox.height);

@@ -14,12 +14,12 @@ const series: InferenceSeries = {
 
 test('windows of two models never share a line', () => {
   expect(slotsOf(series)).toEqual(['digits', 'faces']);
-  expect(latencyChart(series, 'digits').lines[0]?.values).toEqual([100, 50]);
-  expect(latencyChart(series, 'faces').lines[0]?.values).toEqual([7]);
+  expect(latencyChart(series, 'digits', 0).lines[0]?.values).toEqual([100, 50]);
+  expect(latencyChart(series, 'faces', 0).lines[0]?.values).toEqual([7]);
 });
 
 test('a rate is a count over the length of its window', () => {
-  expect(rateChart(series, 'digits').lines.map((line) => line.values)).toEqual([[20, 10], [0.2, 0.2]]);
+  expect(rateChart(series, 'digits', 0).lines.map((line) => line.values)).toEqual([[20, 10], [0.2, 0.2]]);
 });
 
 test('temperatures have their trip points as limits, and throttling as bands', () => {
@@ -27,8 +27,15 @@ test('temperatures have their trip points as limits, and throttling as bands', (
     from: 0, to: 15_000, t: [0, 5_000, 10_000], cpu: [0, 0, 0], memory_used: [0, 0, 0], memory_total: [0, 0, 0], margin_c: [1, 1, 1],
     throttled: [false, true, true],
     temps: [{ name: 'cpu', c: [60, null, 84], trip_c: 85 }, { name: 'board', c: [40, 41, 42], trip_c: null }],
-  });
+  }, 0);
   expect(chart.lines.map((line) => line.values)).toEqual([[60, null, 84], [40, 41, 42]]);
   expect(chart.limits).toEqual([{ value: 85, label: 'cpu trip' }]);
   expect(chart.bands).toEqual([{ from: 5_000, to: 10_000, label: 'throttled' }]);
+});
+
+test('a chart begins with its device, and has at least two minutes', () => {
+  const quarter = { ...series, from: 0, to: 900_000 };
+  expect(latencyChart(quarter, 'digits', 600_000).from).toBe(600_000);
+  expect(latencyChart(quarter, 'digits', 890_000).from).toBe(780_000);
+  expect(latencyChart(quarter, 'digits', -5).from).toBe(0);
 });

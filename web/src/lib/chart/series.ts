@@ -12,6 +12,13 @@ interface Source {
   to: number;
 }
 
+/** A device that was not there yet was not silent: its charts begin with it, but never show less than this. */
+const SHORTEST_RANGE = 120_000;
+
+/** Where a chart begins, for a device that exists since `born`. */
+const startOf = (series: { from: number; to: number }, born: number) =>
+  Math.max(series.from, Math.min(born, series.to - SHORTEST_RANGE));
+
 function build(source: Source, lines: (Omit<Line, 'values'> & { values: Column })[], bands: Band[] = []): ChartData {
   const limit = Math.max(usualStep(source.t) * GAP_STEPS, SHORTEST_GAP);
   const filled = withGaps(source.t, lines.map((line) => line.values), limit);
@@ -27,12 +34,14 @@ function build(source: Source, lines: (Omit<Line, 'values'> & { values: Column }
 
 const LINES = ['--chart-1', '--chart-2', '--chart-4', '--chart-5', '--chart-6'] as const;
 
-export function cpuChart(series: HealthSeries): ChartData {
+const healthSource = (series: HealthSeries, born: number): Source => ({ t: series.t, from: startOf(series, born), to: series.to });
+
+export function cpuChart(series: HealthSeries, born: number): ChartData {
   const percent = series.cpu.map((value) => (value === null ? null : value * 100));
-  return build(series, [{ label: 'CPU', color: '--chart-1', values: percent }]);
+  return build(healthSource(series, born), [{ label: 'CPU', color: '--chart-1', values: percent }]);
 }
 
-export function temperatureChart(series: HealthSeries): ChartData {
+export function temperatureChart(series: HealthSeries, born: number): ChartData {
   const lines = series.temps.map((sensor, i) => ({
     label: sensor.name,
     color: LINES[i % LINES.length] ?? '--chart-1',
@@ -41,7 +50,7 @@ export function temperatureChart(series: HealthSeries): ChartData {
   const bands = stretches(series.t, series.throttled).map(([from, to]) => ({ from, to, label: 'throttled' }));
   const trips = new Map(series.temps.flatMap((sensor) => (sensor.trip_c === null ? [] : [[sensor.trip_c, sensor.name]])));
   const limits = [...trips].map(([value, name]) => ({ value: Number(value), label: `${name} trip` }));
-  return { ...build(series, lines, bands), limits };
+  return { ...build(healthSource(series, born), lines, bands), limits };
 }
 
 type Window = InferenceSeries['windows'][number];
@@ -50,13 +59,13 @@ type Window = InferenceSeries['windows'][number];
 export const slotsOf = (series: InferenceSeries) => [...new Set(series.windows.map((window) => window.slot))].sort();
 
 /** Windows of one slot: those of two models never share a line. */
-function windowsOf(series: InferenceSeries, slot: string): { windows: Window[]; source: Source } {
+function windowsOf(series: InferenceSeries, slot: string, born: number): { windows: Window[]; source: Source } {
   const windows = series.windows.filter((window) => window.slot === slot);
-  return { windows, source: { t: windows.map((window) => window.t), from: series.from, to: series.to } };
+  return { windows, source: { t: windows.map((window) => window.t), from: startOf(series, born), to: series.to } };
 }
 
-export function latencyChart(series: InferenceSeries, slot: string): ChartData {
-  const { windows, source } = windowsOf(series, slot);
+export function latencyChart(series: InferenceSeries, slot: string, born: number): ChartData {
+  const { windows, source } = windowsOf(series, slot, born);
   const column = (key: 'p50_ms' | 'p95_ms' | 'p99_ms') => windows.map((window) => window[key]);
   return build(source, [
     { label: 'p50', color: '--chart-1', values: column('p50_ms') },
@@ -69,8 +78,8 @@ export function latencyChart(series: InferenceSeries, slot: string): ChartData {
 export const rateOf = (window: { count: number; window_ms: number }) =>
   window.window_ms > 0 ? (window.count * 1000) / window.window_ms : null;
 
-export function rateChart(series: InferenceSeries, slot: string): ChartData {
-  const { windows, source } = windowsOf(series, slot);
+export function rateChart(series: InferenceSeries, slot: string, born: number): ChartData {
+  const { windows, source } = windowsOf(series, slot, born);
   const errors = windows.map((window) => rateOf({ count: window.errors, window_ms: window.window_ms }));
   return build(source, [
     { label: 'inferences', color: '--chart-4', values: windows.map(rateOf) },

@@ -39,7 +39,7 @@ const KINDS: Record<string, Describe> = {
   'rollout.state': moved('rollout'),
   'wave.state': (data, event) => moved(`wave ${event.wave ?? ''}`)(data, event),
   'assignment.state': moved('update'),
-  'assignment.desired': moved('update'),
+  'assignment.recall': (data) => ({ subject: 'update', what: 'recalled', why: text(data.reason) }),
   'device.update': (data) => ({ subject: text(data.slot), what: words(data.step), why: join(text(data.detail), text(data.code)) }),
   'device.event': (data) => ({ subject: text(data.slot) || 'device', what: words(data.name), why: text(data.detail) }),
   'device.hold': (data) => ({ subject: 'device', what: data.held ? 'held' : 'released', why: holdReasons(data) }),
@@ -56,12 +56,14 @@ const KINDS: Record<string, Describe> = {
 
 const rounded = (value: unknown) => (typeof value === 'number' ? String(Number(value.toPrecision(3))) : text(value));
 
+const SAID = new Set(['reason', 'detail']);
+
 /** A kind that this console does not know yet: all that it says, with long digests shortened. */
 const unknownKind: Describe = (data, event) => {
   const [subject = event.kind, what = ''] = event.kind.split('.');
-  const facts = Object.entries(data).filter(([, value]) => text(value) !== '');
+  const facts = Object.entries(data).filter(([name, value]) => !SAID.has(name) && text(value) !== '');
   const short = (value: string) => (/^[0-9a-f]{64}$/.test(value) ? value.slice(0, 12) : value);
-  return { subject, what: words(what), why: join(...facts.map(([name, value]) => `${words(name)} ${short(text(value))}`)) };
+  return { subject, what: words(what), why: join(text(data.reason), text(data.detail), ...facts.map(([name, value]) => `${words(name)} ${short(text(value))}`)) };
 };
 
 /** One line for people from an event of any kind. */

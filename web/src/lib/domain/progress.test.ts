@@ -29,3 +29,7 @@ test('failures are grouped by code and stage, most devices first', () => {
   ]);
   expect(groups.map(({ code, count, stuck }) => [code, count, stuck])).toEqual([['disk_full', 2, 1], ['payload_mismatch', 1, 0]]);
 });
+
+test('after a rollback, what went back and what never came are told apart', () => {
+  expect(say(segments({ rolled_back: 2, cancelled: 3, succeeded: 1 }, 6))).toBe('1 succeeded, 2 rolled back, 3 cancelled');
+});

@@ -1,16 +1,17 @@
 import type { AssignmentState } from '$lib/api/types';
 
 /** The parts of a wave's bar, in the order in which they are drawn. */
-export type Part = 'done' | 'failed' | 'flight' | 'held' | 'waiting' | 'left';
+export type Part = 'done' | 'failed' | 'flight' | 'held' | 'back' | 'cancelled' | 'waiting';
 
-export const PARTS: readonly Part[] = ['done', 'failed', 'flight', 'held', 'left', 'waiting'];
+export const PARTS: readonly Part[] = ['done', 'failed', 'flight', 'held', 'back', 'cancelled', 'waiting'];
 
 export const PART_WORD: Record<Part, string> = {
   done: 'succeeded',
   failed: 'failed',
   flight: 'in flight',
   held: 'held',
-  left: 'left out',
+  back: 'rolled back',
+  cancelled: 'cancelled',
   waiting: 'waiting',
 };
 
@@ -27,9 +28,9 @@ const PART_OF: Record<AssignmentState, Part> = {
   probation: 'flight',
   held: 'held',
   waiting: 'waiting',
-  rolled_back: 'left',
-  cancelled: 'left',
-  superseded: 'left',
+  rolled_back: 'back',
+  cancelled: 'cancelled',
+  superseded: 'cancelled',
 };
 
 export const partOf = (state: AssignmentState): Part => PART_OF[state];

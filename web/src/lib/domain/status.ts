@@ -1,4 +1,4 @@
-import type { Alert, RolloutState, Status, Wave } from '$lib/api/types';
+import type { Alert, Rollout, RolloutState, Status, Wave } from '$lib/api/types';
 
 /** The order of the overview: what needs a person comes first. */
 export const STATUSES: readonly Status[] = ['critical', 'degraded', 'offline', 'held', 'updating', 'healthy'];
@@ -39,7 +39,7 @@ export const ROLLOUT_TONE: Record<RolloutState, Tone> = {
   rolled_back: 'offline',
 };
 
-export const WAVE_WORD: Record<Wave['state'], string> = {
+const WAVE_WORD: Record<Wave['state'], string> = {
   pending: 'Not started',
   running: 'Running',
   soaking: 'Soaking',
@@ -48,7 +48,7 @@ export const WAVE_WORD: Record<Wave['state'], string> = {
   inconclusive: 'Inconclusive',
 };
 
-export const WAVE_TONE: Record<Wave['state'], Tone> = {
+const WAVE_TONE: Record<Wave['state'], Tone> = {
   pending: 'waiting',
   running: 'updating',
   soaking: 'updating',
@@ -56,6 +56,15 @@ export const WAVE_TONE: Record<Wave['state'], Tone> = {
   failed: 'critical',
   inconclusive: 'degraded',
 };
+
+const OVER: readonly RolloutState[] = ['aborted', 'rolling_back', 'rolled_back'];
+
+/** How a wave is. One that was on its way when its rollout was ended stays as it was on the server: here it has stopped. */
+export function waveStatus({ state }: Pick<Rollout, 'state'>, wave: Pick<Wave, 'state'>): { tone: Tone; word: string; isMoving: boolean } {
+  const isMoving = wave.state === 'running' || wave.state === 'soaking';
+  if (isMoving && OVER.includes(state)) return { tone: 'offline', word: 'Stopped', isMoving: false };
+  return { tone: WAVE_TONE[wave.state], word: WAVE_WORD[wave.state], isMoving };
+}
 
 export const alertTone = (alert: Alert): Tone =>
   alert.state === 'resolved' ? 'healthy' : alert.severity === 'critical' ? 'critical' : 'degraded';
