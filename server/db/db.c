@@ -6,6 +6,7 @@
 
 #include <inttypes.h>
 #include <libpq-fe.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -71,9 +72,20 @@ static void notice_drop(void *arg, const char *message)
     (void)message;
 }
 
+/* A connection that the server closed while it was idle has the end of the stream waiting: found here, it costs nobody
+ * a failed statement. */
+static bool connection_alive(PGconn *conn)
+{
+    struct pollfd waiting = {.fd = PQsocket(conn), .events = POLLIN};
+    for (int i = 0; i < DB_TRIES && PQstatus(conn) == CONNECTION_OK && poll(&waiting, 1, 0) > 0; i++)
+        if (PQconsumeInput(conn) == 0)
+            return false;
+    return PQstatus(conn) == CONNECTION_OK;
+}
+
 enum err db_connect(struct db *db, struct err_info *info)
 {
-    if (db->conn != NULL && PQstatus(db->conn) == CONNECTION_OK)
+    if (db->conn != NULL && connection_alive(db->conn))
         return ERR_OK;
     db_disconnect(db);
     char options[96]; /* jit: our queries are short, and compiling them takes longer than running them */
