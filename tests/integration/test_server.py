@@ -49,22 +49,24 @@ def test_slow_query_delays_nobody(lab):
 
 
 def test_two_servers_one_decides(lab):
-    """A second musterd on the same database serves the same API and devices; the rollout goes on when the first one dies."""
-    second = lab.stack.server("second")
+    """A second musterd on the same database serves the same API and devices; the rollout goes on when the first one, which led it, dies."""
+    first, second = lab.server, lab.stack.server("second")
     second.start()
-    for name in ("pair-1", "pair-2"):
-        lab.add_agent(name, server=second)
-    lab.wait_online(2)
-    lab.upload("1.0.0")
-    rid = lab.roll_out("1.0.0", "--query", "name:pair-*", "--wave", "1:soak=3", "--wave", "100%:soak=0", "--probation", "1")
-    wait_for("the first wave", lambda: lab.rollout(rid)["waves"][0]["state"] == "soaking", 30)
-    assert second.request("GET", f"/api/v1/rollouts/{rid}", token=lab.token)[1]["state"] == "running"
-    lab.server.process.kill()
-    done = wait_for("the rollout to complete under the second server",
-                    lambda: (r := second.request("GET", f"/api/v1/rollouts/{rid}", token=lab.token)[1])["state"] == "completed" and r, 60)
-    assert done["counts"] == {"succeeded": 2}
-    lab.server.start()
-    second.stop()
+    lab.server = second
+    try:
+        lab.add_agent("pair-1"), lab.add_agent("pair-2")
+        lab.wait_online(2)
+        lab.upload("1.0.0")
+        rid = lab.roll_out("1.0.0", "--query", "name:pair-*", "--wave", "1:soak=3", "--wave", "100%:soak=0", "--probation", "1")
+        wait_for("the first wave", lambda: lab.rollout(rid)["waves"][0]["state"] == "soaking", 30)
+        assert first.request("GET", f"/api/v1/rollouts/{rid}", token=lab.token)[1]["state"] == "running"
+        first.process.kill()
+        assert lab.wait_rollout(rid, "completed", 60)["counts"] == {"succeeded": 2}
+    finally:
+        lab.server = first
+        if not first.process.alive():
+            first.start()
+        second.stop()
 
 
 def test_sigterm_ends_at_once_and_clean(make_lab):
