@@ -200,7 +200,8 @@ enum err updater_desired(struct updater *updater, const char *text, size_t len, 
     if (e != ERR_OK)
         return e;
     if (desired.generation == updater->desired.generation)
-        updater->desired.beat_ms = desired.beat_ms; /* the server's setting, not the device's: no generation goes with it */
+        updater->desired.beat_ms =
+            desired.beat_ms; /* the server's setting, not the device's: no generation goes with it */
     if (desired.generation <= updater->desired.generation)
         return ERR_OK;
     cleanup_free char *copy = strndup(text, len);

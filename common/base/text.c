@@ -42,24 +42,19 @@ void text_hex(const void *bytes, size_t len, char *out)
     out[2 * len] = '\0';
 }
 
-static int hex_digit(char c)
+/* Of a character that is a hex digit. */
+static unsigned hex_digit(char c)
 {
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return -1;
+    unsigned digit = (unsigned char)c;
+    return digit <= '9' ? digit - '0' : (digit | 0x20) - 'a' + 10;
 }
 
 enum err text_unhex(const char *hex, size_t len, void *ret_bytes)
 {
     if (hex == NULL || strlen(hex) != 2 * len)
         return ERR_INVALID;
-    for (size_t i = 0; i < 2 * len; i++)
-        if (hex_digit(hex[i]) < 0)
-            return ERR_INVALID;
+    if (strspn(hex, "0123456789abcdefABCDEF") != 2 * len)
+        return ERR_INVALID;
     uint8_t *out = ret_bytes;
     for (size_t i = 0; i < len; i++)
         out[i] = (uint8_t)(hex_digit(hex[2 * i]) << 4 | hex_digit(hex[2 * i + 1]));

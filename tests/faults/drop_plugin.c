@@ -1,5 +1,6 @@
-/* A Mosquitto plugin for tests: drops every PUBLISH that reaches the broker with a fixed probability, in both directions (a device's
- * and a server's messages are both publishes). Options: `plugin_opt_probability 0.3`, `plugin_opt_seed 1`. */
+/* A Mosquitto plugin for tests: drops every PUBLISH that reaches the broker with a fixed probability, in both
+ * directions (a device's and a server's messages are both publishes). Options: `plugin_opt_probability 0.3`,
+ * `plugin_opt_seed 1`. */
 
 #include <mosquitto.h>
 #include <mosquitto_broker.h>
