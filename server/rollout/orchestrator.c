@@ -51,9 +51,15 @@ static enum err step_work(struct db *db, void *arg, struct err_info *info)
     return e == ERR_OK ? rollout_step(db, job->rollout_id, "system", &job->step, info) : e;
 }
 
+static bool lead_taken(enum err e, const struct err_info *info)
+{
+    return e == ERR_CONFLICT && text_eq(info->code, "not_leader");
+}
+
+/* With the connection the lock is gone, even if nobody else has it yet. */
 static bool lead_lost(enum err e, const struct err_info *info)
 {
-    return e == ERR_UNAVAILABLE || (e == ERR_CONFLICT && text_eq(info->code, "not_leader"));
+    return e == ERR_UNAVAILABLE || lead_taken(e, info);
 }
 
 /* A rollout that cannot be stepped does not keep the others waiting. */
@@ -129,12 +135,14 @@ static void *run(void *arg)
     while (!stopper_stopping(&o->stopper)) {
         struct err_info info = {0};
         enum err e = period(o, &info);
-        if (e == ERR_OK)
-            outage_end(&o->outage);
-        else
+        if (lead_taken(e, &info))
+            log_info("follows", "part=%s epoch=%" PRId64, leader_name, o->epoch);
+        else if (e != ERR_OK)
             outage_begin(&o->outage, e, &info);
+        else
+            outage_end(&o->outage);
         if (lead_lost(e, &info))
-            o->leading = false; /* with the connection the lock is gone: take it again, with a new epoch */
+            o->leading = false; /* to be taken again, with a new epoch */
         stopper_rest(&o->stopper, o->period_ms);
     }
     return NULL;
