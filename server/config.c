@@ -30,7 +30,7 @@ static const struct conf_option OPTIONS[] = {
     {"statement_timeout_ms", CONF_INT, "10000", 100, 600000, "longest database statement, ms"},
     {"orchestrator_period_ms", CONF_INT, "500", 50, 60000, "time between two looks at the rollouts, ms"},
     {"alert_period_ms", CONF_INT, "1000", 100, 60000, "time between two looks at the alerts, ms"},
-    {"session_idle_s", CONF_INT, "1800", 60, 604800, "a login ends when it was not used for so long, s"},
+    {"session_idle_s", CONF_INT, "1800", 300, 604800, "a login ends when it was not used for so long, s"},
     {"session_max_s", CONF_INT, "43200", 60, 2592000, "a login ends after so long at the latest, s"},
     {"login_per_minute", CONF_INT, "10", 1, 100000, "logins tried a minute, by address and by account"},
     {"enrol_per_minute", CONF_INT, "60", 1, 100000, "enrolments tried a minute, by address"},

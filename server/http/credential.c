@@ -45,7 +45,7 @@ static enum err session_identify(struct db *db, const struct credential *credent
     enum err e = session_find(db, credential->hash, limits, &row, info);
     if (e != ERR_OK)
         return e;
-    struct identity identity = {.grant = {.role = row.role}};
+    struct identity identity = {.grant = {.role = row.role}, .use_due = row.use_due};
     (void)snprintf(identity.actor, sizeof identity.actor, "user:%s", row.account);
     *ret_identity = identity;
     return ERR_OK;
@@ -58,7 +58,7 @@ static enum err token_identify(struct db *db, const struct credential *credentia
     enum err e = api_token_find(db, credential->hash, &row, info);
     if (e != ERR_OK)
         return e;
-    struct identity identity = {.grant = {.role = row.role, .is_token = true}};
+    struct identity identity = {.grant = {.role = row.role, .is_token = true}, .use_due = row.use_due};
     (void)snprintf(identity.actor, sizeof identity.actor, "token:%s", row.name);
     *ret_identity = identity;
     return ERR_OK;
@@ -78,6 +78,6 @@ enum err credential_find(struct db *db, const struct credential *credential, str
 enum err credential_use(struct db *db, const struct credential *credential, struct err_info *info)
 {
     if (credential->kind == CREDENTIAL_SESSION)
-        return session_touch(db, credential->hash, info);
-    return api_token_touch(db, credential->hash, info);
+        return session_use(db, credential->hash, info);
+    return api_token_use(db, credential->hash, info);
 }

@@ -19,6 +19,7 @@ struct credential {
 struct identity {
     char actor[ACTOR_MAX]; /* "user:admin", "token:ci" */
     struct grant grant;
+    bool use_due; /* credential_use() is due */
 };
 
 /* What the headers show, or CREDENTIAL_NONE. Pure. authorization and cookie (the value of __Host-muster) may be NULL.
@@ -31,5 +32,5 @@ struct identity {
 [[nodiscard]] enum err credential_find(struct db *db, const struct credential *credential, struct session_limits limits,
                                        struct identity *ret_identity, struct err_info *info);
 
-/* Notes that it was used now, at most once a minute: an idle session ends. */
+/* Notes that it was used now: a session that is not used ends. */
 [[nodiscard]] enum err credential_use(struct db *db, const struct credential *credential, struct err_info *info);

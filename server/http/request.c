@@ -226,7 +226,7 @@ static enum err person_identify(struct request *r, struct db *db, struct err_inf
         return err_set(info, ERR_FORBIDDEN, "this needs the right %s, which %s with the role %s has not",
                        access_permission_name(permission), r->identity.grant.is_token ? "a token" : "a person",
                        access_role_name(r->identity.grant.role));
-    return credential_use(db, &r->credential, info);
+    return r->identity.use_due ? credential_use(db, &r->credential, info) : ERR_OK;
 }
 
 static enum err identify(struct request *r, struct db *db, struct err_info *info)

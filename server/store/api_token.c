@@ -46,14 +46,15 @@ enum err api_token_find(struct db *db, const uint8_t hash[SHA256_SIZE], struct a
 {
     cleanup_rows struct rows *rows = NULL;
     enum err e = db_query(db,
-                          "SELECT name, role FROM api_token WHERE hash = $1::bytea AND revoked_at IS NULL"
+                          "SELECT name, role, coalesce(used_at < now() - interval '1 min', true) FROM api_token WHERE "
+                          "hash = $1::bytea AND revoked_at IS NULL"
                           " AND (expires_at IS NULL OR expires_at > now())",
                           DB_ARGS(db_bytes(hash, SHA256_SIZE)), &rows, info);
     if (e != ERR_OK)
         return e;
     if (rows_count(rows) == 0)
         return err_set(info, ERR_NOT_FOUND, "no such token");
-    struct api_token_row row = {};
+    struct api_token_row row = {.use_due = rows_flag(rows, 0, 2)};
     (void)text_copy(row.name, sizeof row.name, rows_text(rows, 0, 0));
     e = access_role_parse(rows_text(rows, 0, 1), &row.role, info);
     if (e == ERR_OK)
@@ -61,11 +62,9 @@ enum err api_token_find(struct db *db, const uint8_t hash[SHA256_SIZE], struct a
     return e;
 }
 
-enum err api_token_touch(struct db *db, const uint8_t hash[SHA256_SIZE], struct err_info *info)
+enum err api_token_use(struct db *db, const uint8_t hash[SHA256_SIZE], struct err_info *info)
 {
-    return db_exec(db,
-                   "UPDATE api_token SET used_at = now() WHERE hash = $1::bytea"
-                   " AND (used_at IS NULL OR used_at < now() - interval '1 min')",
+    return db_exec(db, "UPDATE api_token SET used_at = now() WHERE hash = $1::bytea",
                    DB_ARGS(db_bytes(hash, SHA256_SIZE)), NULL, info);
 }
 

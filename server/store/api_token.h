@@ -25,14 +25,15 @@ struct api_token {
 struct api_token_row {
     char name[API_TOKEN_NAME_SIZE];
     enum role role;
+    bool use_due; /* api_token_use() is due */
 };
 
 /* ERR_NOT_FOUND: unknown, expired or revoked. */
 [[nodiscard]] enum err api_token_find(struct db *db, const uint8_t hash[SHA256_SIZE], struct api_token_row *ret_row,
                                       struct err_info *info);
 
-/* It was used now. Writes at most once a minute. */
-[[nodiscard]] enum err api_token_touch(struct db *db, const uint8_t hash[SHA256_SIZE], struct err_info *info);
+/* It was used now: due once a minute, so that not every request writes. */
+[[nodiscard]] enum err api_token_use(struct db *db, const uint8_t hash[SHA256_SIZE], struct err_info *info);
 
 /* JSON of openapi's listTokens, newest first. free() it. */
 [[nodiscard]] enum err api_token_list(struct db *db, char **ret_json, struct err_info *info);

@@ -21,7 +21,8 @@ enum err session_find(struct db *db, const uint8_t hash[SHA256_SIZE], struct ses
     cleanup_rows struct rows *rows = NULL;
     enum err e =
         db_query(db,
-                 "SELECT a.name, a.role FROM session s JOIN account a ON a.id = s.account_id"
+                 "SELECT a.name, a.role, s.used_at < now() - interval '1 min' FROM session s JOIN account a ON a.id = "
+                 "s.account_id"
                  " WHERE s.hash = $1::bytea AND a.disabled_at IS NULL"
                  " AND s.used_at >= now() - make_interval(secs => $2::float8)"
                  " AND s.created_at >= now() - make_interval(secs => $3::float8)",
@@ -30,7 +31,7 @@ enum err session_find(struct db *db, const uint8_t hash[SHA256_SIZE], struct ses
         return e;
     if (rows_count(rows) == 0)
         return err_set(info, ERR_NOT_FOUND, "no such session");
-    struct session_row row = {};
+    struct session_row row = {.use_due = rows_flag(rows, 0, 2)};
     (void)text_copy(row.account, sizeof row.account, rows_text(rows, 0, 0));
     e = access_role_parse(rows_text(rows, 0, 1), &row.role, info);
     if (e == ERR_OK)
@@ -38,10 +39,9 @@ enum err session_find(struct db *db, const uint8_t hash[SHA256_SIZE], struct ses
     return e;
 }
 
-enum err session_touch(struct db *db, const uint8_t hash[SHA256_SIZE], struct err_info *info)
+enum err session_use(struct db *db, const uint8_t hash[SHA256_SIZE], struct err_info *info)
 {
-    return db_exec(db,
-                   "UPDATE session SET used_at = now() WHERE hash = $1::bytea AND used_at < now() - interval '1 min'",
+    return db_exec(db, "UPDATE session SET used_at = now() WHERE hash = $1::bytea",
                    DB_ARGS(db_bytes(hash, SHA256_SIZE)), NULL, info);
 }
 

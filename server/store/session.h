@@ -13,6 +13,7 @@ struct session_limits {
 struct session_row {
     char account[64];
     enum role role;
+    bool use_due; /* session_use() is due */
 };
 
 /* Inside the caller's transaction, or alone. Sessions that have ended are removed on the way. */
@@ -23,8 +24,8 @@ struct session_row {
 [[nodiscard]] enum err session_find(struct db *db, const uint8_t hash[SHA256_SIZE], struct session_limits limits,
                                     struct session_row *ret_row, struct err_info *info);
 
-/* It was used now. Writes at most once a minute. */
-[[nodiscard]] enum err session_touch(struct db *db, const uint8_t hash[SHA256_SIZE], struct err_info *info);
+/* It was used now: due once a minute, so that not every request writes. */
+[[nodiscard]] enum err session_use(struct db *db, const uint8_t hash[SHA256_SIZE], struct err_info *info);
 
 /* One that is not there is fine. */
 [[nodiscard]] enum err session_remove(struct db *db, const uint8_t hash[SHA256_SIZE], struct err_info *info);

@@ -43,7 +43,7 @@ static void values_that_do_not_fit_together_are_named(void **state)
 {
     (void)state;
     assert_refused("--device-port=8443", "device_port");
-    assert_refused("--session-max-s=60", "session_idle_s");
+    assert_refused("--session-max-s=600", "session_idle_s");
     assert_refused("--brokers=host", "brokers");
     assert_refused("--brokers=host:0", "brokers");
     assert_refused("--brokers=a:1,,b:2", "brokers");
