@@ -9,6 +9,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 
 enum {
     SAMPLES_PER_HEALTH = 10, /* of the sensors */
@@ -47,23 +48,19 @@ static void infer_window(void *user, const char *slot, const char *bundle, const
     report_window(user, slot, bundle, counts);
 }
 
-/* The number only grows, even when the state was lost: a new one begins at the time of day. */
-static enum err session_next(void *user, int64_t *ret_session)
+/* The number only grows: by the disk, and should that be lost or full, by the time of day. */
+static int64_t session_next(void *user)
 {
     struct agent *agent = user;
-    int64_t session = 0;
-    enum err e = state_number_get(agent->state, "session", &session);
-    if (e == ERR_NOT_FOUND) {
-        session = clock_wall_ms() / 1000;
-        e = ERR_OK;
-    }
-    if (e == ERR_OK)
-        e = state_number_put(agent->state, "session", session + 1);
-    if (e == ERR_OK)
-        *ret_session = session + 1;
-    else
-        log_error("session_not_stored", "error=%s", err_name(e));
-    return e;
+    int64_t stored = 0;
+    int64_t now = clock_wall_ms() / 1000;
+    enum err e = state_number_get(agent->state, "session", &stored);
+    int64_t session = stored + 1 > now ? stored + 1 : now;
+    if (e == ERR_OK || e == ERR_NOT_FOUND)
+        e = state_number_put(agent->state, "session", session);
+    if (e != ERR_OK)
+        log_warn("session_not_stored", "session=%lld error=%s", (long long)session, err_name(e));
+    return session;
 }
 
 static void link_up(void *user)
@@ -99,11 +96,21 @@ static void identity_ready(void *user)
 
 /* ---- building ---- */
 
+/* The spool may take a tenth of the disk and no more, whatever is configured: updates need room, too. */
+static int64_t spool_limit(const struct agent_settings *settings)
+{
+    struct statvfs fs;
+    if (statvfs(".", &fs) != 0)
+        return settings->spool_bytes;
+    int64_t tenth = (int64_t)fs.f_blocks * (int64_t)fs.f_frsize / 10;
+    return tenth < settings->spool_bytes ? tenth : settings->spool_bytes;
+}
+
 /* With a disk that cannot be written the agent still runs what is installed; it only forgets more at its end. */
 static enum err state_begin_use(struct agent *agent, struct err_info *info)
 {
     bool fresh = false;
-    int64_t limit = agent->settings->spool_bytes;
+    int64_t limit = spool_limit(agent->settings);
     enum err e = state_open("state.db", &agent->state, &fresh, info);
     if (e == ERR_NO_SPACE || e == ERR_IO || e == ERR_FORBIDDEN) {
         log_error("state_unusable", "detail=\"%s\" action=\"running without a journal\"", info->text);

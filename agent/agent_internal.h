@@ -38,6 +38,7 @@ struct agent {
     int64_t beat_ms_ago; /* monotonic time of the last beat */
     bool beat_hurried;   /* the beat timer is set for a change, not for the period */
     struct host_cpu cpu;
+    bool spool_failing; /* the last flush could not be stored */
     size_t pending_count;
     struct pending pending[PENDING_MAX]; /* items that are not in the spool yet */
 

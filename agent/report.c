@@ -144,8 +144,12 @@ static void flush_fire(void *user)
     struct agent *agent = user;
     bool waited = batch_waits(agent);
     enum err e = spool_store(agent);
-    if (e != ERR_OK) {
+    if (e != ERR_OK && !agent->spool_failing) /* once, not for each try */
         log_error("spool_not_written", "error=%s pending=%zu", err_name(e), agent->pending_count);
+    if (e == ERR_OK && agent->spool_failing)
+        log_info("spool_written_again", "items=%zu", agent->pending_count);
+    agent->spool_failing = e != ERR_OK;
+    if (e != ERR_OK) {
         if (spool_reload(agent->spool) != ERR_OK)
             log_error("spool_unreadable", "error=io_error");
         loop_timer_set(agent->loop, &agent->flush_timer, FLUSH_RETRY_MS, flush_fire, agent);

@@ -44,8 +44,10 @@ static const struct cell table[UPDATE_PHASES_][UPDATE_EVENTS_] = {
                         [UPDATE_REDO] = {true, UPDATE_DOWNLOADING, UPDATE_REPORT_NONE},
                         [UPDATE_FAIL] = {true, UPDATE_FAILED, UPDATE_REPORT_FAILED}},
     [UPDATE_STAGED] = {WANTED, [UPDATE_HOLD] = {true, UPDATE_HELD, UPDATE_REPORT_HELD},
-                       [UPDATE_GO] = {true, UPDATE_SWITCHING, UPDATE_REPORT_NONE}},
-    [UPDATE_HELD] = {WANTED, [UPDATE_GO] = {true, UPDATE_SWITCHING, UPDATE_REPORT_RELEASED}},
+                       [UPDATE_GO] = {true, UPDATE_SWITCHING, UPDATE_REPORT_NONE},
+                       [UPDATE_FAIL] = {true, UPDATE_FAILED, UPDATE_REPORT_FAILED}},
+    [UPDATE_HELD] = {WANTED, [UPDATE_GO] = {true, UPDATE_SWITCHING, UPDATE_REPORT_RELEASED},
+                     [UPDATE_FAIL] = {true, UPDATE_FAILED, UPDATE_REPORT_FAILED}},
     [UPDATE_SWITCHING] = {WITHDRAWN, [UPDATE_SWITCHED] = {true, UPDATE_PROBATION, UPDATE_REPORT_SWITCHED},
                           [UPDATE_HOLD] = {true, UPDATE_HELD, UPDATE_REPORT_HELD},
                           [UPDATE_REDO] = {true, UPDATE_DOWNLOADING, UPDATE_REPORT_NONE},
@@ -181,6 +183,14 @@ struct update_output update_step(struct update_row *row, const struct update_inp
         (void)text_copy(output.bundle, sizeof output.bundle, row->want.bundle);
     row->phase = cell->next;
     return output;
+}
+
+enum update_unstored update_unstored(enum update_phase next, enum update_event event)
+{
+    if (event == UPDATE_PASSED)
+        return UPDATE_LATER;
+    bool safe = next == UPDATE_IDLE || next == UPDATE_FAILED || next == UPDATE_RESTORING || next == UPDATE_WITHDRAWING;
+    return safe ? UPDATE_ACCEPT : UPDATE_GIVE_UP;
 }
 
 enum update_action update_resume(enum update_phase phase)

@@ -107,6 +107,15 @@ struct update_output {
 /* Does the step of one event. */
 struct update_output update_step(struct update_row *row, const struct update_input *input);
 
+/* What to do when the row after an event cannot be stored, because the disk is full or broken. Giving up an update and
+ * going back need no journal: after a crash the stored row leads to the same again. Going on does. */
+enum update_unstored {
+    UPDATE_ACCEPT, /* go on in memory */
+    UPDATE_LATER,  /* keep the old row, repeat its action after a while: what is committed must be stored */
+    UPDATE_GIVE_UP /* the update fails for the disk */
+};
+enum update_unstored update_unstored(enum update_phase next, enum update_event event);
+
 /* What to do for a row as it was stored: after a crash, and to repeat a step. */
 enum update_action update_resume(enum update_phase phase);
 

@@ -11,14 +11,16 @@
 
 enum { RETRY_FIRST_MS = 1000, RETRY_MOST_MS = 5 * 60 * 1000, TOKEN_FILE_MAX = 4096, RENEW_LOOK_MS = 60 * 60 * 1000 };
 
-static void renew_plan(struct enrolment *enrolment);
+#define RENEW_SPREAD 0.5 /* a fleet that was enrolled together is not renewed together */
+
+static void renew_plan(struct enrolment *enrolment, int64_t delay_ms);
 static void request_start(void *user);
 
 static void identity_use(struct enrolment *enrolment)
 {
     enrolment->enrolled = true;
     enrolment->fetch_setup->key = enrolment->identity->key;
-    renew_plan(enrolment);
+    renew_plan(enrolment, RENEW_FIRST_LOOK_MS);
 }
 
 static void request_later(struct enrolment *enrolment)
@@ -111,7 +113,7 @@ static void request_start(void *user)
     request_later(enrolment);
 }
 
-/* Renews when two thirds of the certificate's time are over, within an hour that is random. */
+/* Renews when two thirds of the certificate's time are over. */
 static void renew_look(void *user)
 {
     struct enrolment *enrolment = user;
@@ -120,13 +122,13 @@ static void renew_look(void *user)
     if (clock_wall_ms() >= due)
         request_start(enrolment);
     else
-        renew_plan(enrolment);
+        renew_plan(enrolment, RENEW_LOOK_MS);
 }
 
-static void renew_plan(struct enrolment *enrolment)
+static void renew_plan(struct enrolment *enrolment, int64_t delay_ms)
 {
-    loop_timer_set(enrolment->loop, &enrolment->timer, retry_jitter_ms(RENEW_LOOK_MS, 0.5, random_unit()), renew_look,
-                   enrolment);
+    loop_timer_set(enrolment->loop, &enrolment->timer, retry_jitter_ms(delay_ms, RENEW_SPREAD, random_unit()),
+                   renew_look, enrolment);
 }
 
 static void enrolled_before(void *user)

@@ -283,7 +283,8 @@ static void connect_start(void *user)
 {
     struct link *link = user;
     link->error[0] = '\0';
-    if (link->hooks.session(link->hooks.user, &link->session) != ERR_OK || mosquitto_make(link) != ERR_OK) {
+    link->session = link->hooks.session(link->hooks.user);
+    if (mosquitto_make(link) != ERR_OK) {
         connection_fail(link, "cannot begin a session");
         return;
     }

@@ -12,8 +12,8 @@ struct link;
 
 /* Called from the loop, never from inside a callback of libmosquitto. */
 struct link_hooks {
-    /* A new session number, durably larger than every one before. On an error the connect is put off. */
-    enum err (*session)(void *user, int64_t *ret_session);
+    /* A new session number, larger than every one before. */
+    int64_t (*session)(void *user);
     /* Connected and subscribed. */
     void (*up)(void *user);
     /* leaf: what follows "muster/v1/<device>/down/"; text is NUL-terminated after len bytes. */

@@ -49,6 +49,28 @@ static enum err step_store(struct slot *slot, const struct update_row *row, cons
     return e;
 }
 
+static void step_do(struct slot *slot, const struct update_input *input);
+
+/* The journal cannot be written. True: the step counts all the same. */
+static bool step_unstored(struct slot *slot, const struct update_input *input, enum update_phase next, enum err e)
+{
+    bool disk = e == ERR_NO_SPACE || e == ERR_IO;
+    enum update_unstored what = disk ? update_unstored(next, input->event) : UPDATE_LATER;
+    log_error("journal_not_written", "slot=%s phase=%s error=%s", slot->row.slot, update_phase_name(slot->row.phase),
+              err_name(e));
+    if (what == UPDATE_LATER)
+        slot_retry(slot);
+    if (what == UPDATE_GIVE_UP) {
+        const struct update_input fail = {.event = input->want != NULL ? UPDATE_WANT_REFUSED : UPDATE_FAIL,
+                                          .want = input->want,
+                                          .generation = input->generation,
+                                          .code = e == ERR_NO_SPACE ? "disk_full" : "io_error",
+                                          .detail = "the journal cannot be written"};
+        step_do(slot, &fail);
+    }
+    return what == UPDATE_ACCEPT;
+}
+
 static void step_do(struct slot *slot, const struct update_input *input)
 {
     struct update_row row = slot->row;
@@ -59,15 +81,8 @@ static void step_do(struct slot *slot, const struct update_input *input)
         return;
     }
     enum err e = step_store(slot, &row, &output, input->code, input->detail);
-    bool way_back = row.phase == UPDATE_RESTORING || row.phase == UPDATE_WITHDRAWING;
-    if (e != ERR_OK && !way_back) {
-        /* Nothing has changed: the step is done again when the disk can be written again. Only the way back does not
-         * wait for that: after a crash the target is in probation once more, and fails once more. */
-        log_error("journal_not_written", "slot=%s phase=%s error=%s", slot->row.slot,
-                  update_phase_name(slot->row.phase), err_name(e));
-        slot_retry(slot);
+    if (e != ERR_OK && !step_unstored(slot, input, row.phase, e))
         return;
-    }
     slot->row = row;
     retry_reset(&slot->retry);
     log_info("update", "slot=%s phase=%s target=%.12s version=%s%s%s detail=\"%s\"", row.slot,
