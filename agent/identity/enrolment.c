@@ -9,7 +9,13 @@
 
 #include <string.h>
 
-enum { RETRY_FIRST_MS = 1000, RETRY_MOST_MS = 5 * 60 * 1000, TOKEN_FILE_MAX = 4096, RENEW_LOOK_MS = 60 * 60 * 1000 };
+enum {
+    RETRY_FIRST_MS = 1000,
+    RETRY_MOST_MS = 5 * 60 * 1000,
+    TOKEN_FILE_MAX = 4096,
+    RENEW_FIRST_LOOK_MS = 60 * 1000,
+    RENEW_LOOK_MS = 60 * 60 * 1000
+};
 
 #define RENEW_SPREAD 0.5 /* a fleet that was enrolled together is not renewed together */
 
