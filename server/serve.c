@@ -31,6 +31,7 @@ enum { DATABASE_WAIT_S = 30, LIMITER_KEYS = 4096, SPARE_FILES = 256 };
 /* Everything that was started; NULL: not (yet). */
 struct parts {
     struct server server;
+    struct mqtt_link *mqtt;
     struct http *http;
     struct ingest *ingest;
     struct publisher *publisher;
@@ -142,6 +143,16 @@ static enum err resources_load(struct parts *p, const struct conf *conf, struct 
     return e == ERR_OK ? limiter_new(conf_int(conf, "enrol_per_minute"), LIMITER_KEYS, &server->enrol_limiter) : e;
 }
 
+static void desired_hint(void *link, const char *device_id)
+{
+    mqtt_link_publish_desired(link, device_id);
+}
+
+static int64_t link_since_ms(void *link)
+{
+    return mqtt_link_connected_since_ms(link);
+}
+
 static enum err mqtt_start(struct parts *p, const struct conf *conf, struct err_info *info)
 {
     const char *database_url = conf_text(conf, "database_url");
@@ -153,31 +164,22 @@ static enum err mqtt_start(struct parts *p, const struct conf *conf, struct err_
         .share = pki_share_name(p->server.pki),
         .inbox_parts = (int)conf_int(conf, "ingest_writers"),
     };
-    enum err e = mqtt_link_start(&link, &p->server.mqtt, info);
+    enum err e = mqtt_link_start(&link, &p->mqtt, info);
     if (e != ERR_OK)
         return e;
+    p->server.broker = (struct server_broker){.link = p->mqtt, .since_ms = link_since_ms, .hint = desired_hint};
     const struct ingest_settings ingest = {.database_url = database_url,
                                            .statement_timeout_ms = timeout_ms,
                                            .beat_s = conf_number(conf, "beat_s"),
-                                           .link = p->server.mqtt};
+                                           .link = p->mqtt};
     e = ingest_start(&ingest, &p->ingest, info);
     if (e != ERR_OK)
         return e;
     const struct publisher_settings publisher = {.database_url = database_url,
                                                  .statement_timeout_ms = timeout_ms,
                                                  .beat_s = conf_number(conf, "beat_s"),
-                                                 .link = p->server.mqtt};
+                                                 .link = p->mqtt};
     return publisher_start(&publisher, &p->publisher, info);
-}
-
-static void desired_hint(void *link, const char *device_id)
-{
-    mqtt_link_publish_desired(link, device_id);
-}
-
-static int64_t link_since_ms(void *link)
-{
-    return mqtt_link_connected_since_ms(link);
 }
 
 static enum err engines_start(struct parts *p, const struct conf *conf, struct err_info *info)
@@ -187,9 +189,9 @@ static enum err engines_start(struct parts *p, const struct conf *conf, struct e
         .statement_timeout_ms = (int)conf_int(conf, "statement_timeout_ms"),
         .period_ms = conf_int(conf, "alert_period_ms"),
         .link_since_ms = link_since_ms,
-        .link = p->server.mqtt,
+        .link = p->mqtt,
     };
-    enum err e = orchestrator_start(conf, desired_hint, p->server.mqtt, &p->orchestrator, info);
+    enum err e = orchestrator_start(conf, desired_hint, p->mqtt, &p->orchestrator, info);
     return e == ERR_OK ? alert_engine_start(&alerts, &p->alerts, info) : e;
 }
 
@@ -222,7 +224,7 @@ static void parts_stop(struct parts *p)
     orchestrator_stop(p->orchestrator);
     publisher_stop(p->publisher);
     ingest_stop(p->ingest);
-    mqtt_link_stop(p->server.mqtt);
+    mqtt_link_stop(p->mqtt);
     broadcast_free(p->server.broadcast);
     limiter_free(p->server.enrol_limiter);
     limiter_free(p->server.login_limiter);

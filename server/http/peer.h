@@ -5,7 +5,7 @@
 
 #include "common/base/crypt.h"
 #include "common/base/err.h"
-#include "server/pki/device_id.h"
+#include "server/core/device_id.h"
 
 struct MHD_Connection;
 

@@ -2,8 +2,8 @@
 /* Devices whose desired document is to be sent: a bounded queue from whoever changed it, or saw that a device has not
  * seen it, to the publisher. */
 
+#include "server/core/device_id.h"
 #include "server/mqtt/queue.h"
-#include "server/pki/device_id.h"
 
 struct hint {
     struct queue_node node;

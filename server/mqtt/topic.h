@@ -2,7 +2,7 @@
 /* Topics of api/mqtt.md. Pure. */
 
 #include "common/base/err.h"
-#include "server/pki/device_id.h"
+#include "server/core/device_id.h"
 
 #include <stddef.h>
 

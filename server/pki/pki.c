@@ -2,7 +2,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/text.h"
-#include "server/pki/device_id.h"
+#include "server/core/device_id.h"
 #include "server/pki/pem.h"
 #include "server/pki/x509.h"
 

@@ -2,8 +2,8 @@
 /* Alerts: what the engine looks at and writes, and what people read and acknowledge. */
 
 #include "server/core/alert.h"
+#include "server/core/device_id.h"
 #include "server/db/db.h"
-#include "server/pki/device_id.h"
 
 #include <jansson.h>
 

@@ -1,8 +1,8 @@
 #pragma once
 /* Certificates that were issued to devices. */
 
+#include "server/core/device_id.h"
 #include "server/db/db.h"
-#include "server/pki/device_id.h"
 #include "server/pki/pki.h"
 
 /* The device that may use the certificate with this fingerprint (lower-case hex of SHA-256): it was issued here, is not

@@ -1,9 +1,9 @@
 #pragma once
 /* Devices as the API shows them, found by id, by name or by a selector. Devices that are retired are not found. */
 
+#include "server/core/device_id.h"
 #include "server/core/selector.h"
 #include "server/db/db.h"
-#include "server/pki/device_id.h"
 
 #include <jansson.h>
 

@@ -2,8 +2,8 @@
 /* Enrolment tokens, and devices that come in by them. A token is known by the SHA-256 of its text only. */
 
 #include "common/base/crypt.h"
+#include "server/core/device_id.h"
 #include "server/db/db.h"
-#include "server/pki/device_id.h"
 
 #include <stdbool.h>
 

@@ -1,9 +1,9 @@
 #pragma once
 /* When a device was last heard, and what it said of itself then. One narrow row per device. */
 
+#include "server/core/device_id.h"
 #include "server/core/presence.h"
 #include "server/db/db.h"
-#include "server/pki/device_id.h"
 
 #include <stdbool.h>
 #include <stddef.h>

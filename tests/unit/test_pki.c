@@ -3,7 +3,7 @@
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
 #include "common/base/text.h"
-#include "server/pki/device_id.h"
+#include "server/core/device_id.h"
 #include "server/pki/hosts.h"
 #include "tests/unit/pki_kit.h"
 

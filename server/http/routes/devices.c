@@ -1,7 +1,6 @@
 #include "common/base/cleanup.h"
 #include "common/base/text.h"
 #include "server/http/routes/routes.h"
-#include "server/mqtt/link.h"
 #include "server/server.h"
 #include "server/store/device.h"
 #include "server/store/event.h"
@@ -130,7 +129,7 @@ static enum err handle_hold(struct call *c)
     cleanup_free char *json = change.json;
     if (e != ERR_OK)
         return e;
-    mqtt_link_publish_desired(c->server->mqtt, id);
+    c->server->broker.hint(c->server->broker.link, id);
     return call_answer_text(c, 201, json);
 }
 
@@ -145,7 +144,7 @@ static enum err handle_release(struct call *c)
     if (e != ERR_OK)
         return e;
     if (json != NULL)
-        mqtt_link_publish_desired(c->server->mqtt, id);
+        c->server->broker.hint(c->server->broker.link, id);
     return call_answer_empty(c, 204);
 }
 

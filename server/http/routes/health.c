@@ -2,7 +2,6 @@
 
 #include "common/base/version.h"
 #include "server/http/routes/routes.h"
-#include "server/mqtt/link.h"
 #include "server/server.h"
 
 enum err health_alive(struct call *c)
@@ -13,7 +12,7 @@ enum err health_alive(struct call *c)
 static enum err handle_ready(struct call *c)
 {
     bool database = db_ping(c->db, NULL) == ERR_OK;
-    bool broker = mqtt_link_connected_since_ms(c->server->mqtt) > 0;
+    bool broker = c->server->broker.since_ms(c->server->broker.link) > 0;
     bool ready = database && broker;
     return call_answer_json(c, ready ? 200 : 503,
                             json_pack("{s:b, s:b, s:b}", "ready", ready, "database", database, "broker", broker));

@@ -1,4 +1,4 @@
-#include "server/pki/device_id.h"
+#include "server/core/device_id.h"
 
 #include "common/base/crypt.h"
 #include "common/base/text.h"
