@@ -223,7 +223,8 @@ class Postgres:
 class Broker:
     """A private Mosquitto: one loopback port for devices and one for servers, both mutual TLS, ACL by certificate name."""
 
-    def __init__(self, folder: Path, logs: Path, pki: Path, port: int, server_port: int, plugin: str = ""):
+    def __init__(self, folder: Path, logs: Path, pki: Path, port: int, server_port: int,
+                 plugin: tuple[Path, str] | None = None):
         self.user = User("mosquitto")
         self.base = service_folder(folder, self.user)
         self.pki, self.port, self.server_port, self.plugin, self.log = pki, port, server_port, plugin, logs / "mosquitto.log"
@@ -246,7 +247,13 @@ class Broker:
                             "SERVER_CA": str(self.base / "server-ca.pem"), "CERT": str(self.base / "broker.pem"), "KEY": str(self.base / "broker.key"), "ACL": str(acl)}.items():
             text = text.replace(f"@{name}@", value)
         conf = self.base / "mosquitto.conf"
-        conf.write_text(text + self.plugin)
+        if self.plugin:  # a copy, where the broker's user may read it
+            library, options = self.plugin
+            copy = self.base / library.name
+            shutil.copyfile(library, copy)
+            copy.chmod(0o755)
+            text += f"\nplugin {copy}\n{options}\n"
+        conf.write_text(text)
         self.user.own(conf)
         return conf
 
@@ -388,7 +395,8 @@ class Agent:
 class Stack:
     """Everything of one instance under `base`; parts start in order, and stop() ends them in the reverse one."""
 
-    def __init__(self, base: Path, *, database: str = "muster", postgres: Postgres | None = None, broker_plugin: str = ""):
+    def __init__(self, base: Path, *, database: str = "muster", postgres: Postgres | None = None,
+                 broker_plugin: tuple[Path, str] | None = None):
         self.base, self.database = base, database
         base.mkdir(parents=True, exist_ok=True)
         self.logs, self.pki, self.keys = base / "log", base / "pki", base / "keys"

@@ -36,7 +36,7 @@ def openapi() -> dict:
 class Lab:
     """A stack with shortcuts for tests. Starts nothing by itself."""
 
-    def __init__(self, base: Path, postgres: Postgres, database: str, broker_plugin: str = ""):
+    def __init__(self, base: Path, postgres: Postgres, database: str, broker_plugin: tuple[Path, str] | None = None):
         self.base = base
         self.stack = Stack(base, database=database, postgres=postgres, broker_plugin=broker_plugin)
         self.server: Server
@@ -111,7 +111,7 @@ def make_lab(request, postgres, tmp_path_factory):
     """A function that makes a Lab with its own database; all of them are stopped after the test file."""
     labs: list[Lab] = []
 
-    def make(name: str = "", broker_plugin: str = "") -> Lab:
+    def make(name: str = "", broker_plugin: tuple[Path, str] | None = None) -> Lab:
         base = tmp_path_factory.mktemp(request.module.__name__ + name)
         base.chmod(0o755)
         lab = Lab(base, postgres, f"{request.module.__name__}{name}_{os.getpid()}", broker_plugin)

@@ -157,6 +157,7 @@ def test_revoked_certificate_opens_nothing(lab, tmp_path):
     assert device.request("GET", "/device/v1/desired")[0] == 401
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # asking for old TLS is the test
 def test_old_tls_is_refused(lab):
     context = lab.server.tls()
     context.minimum_version, context.maximum_version = ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1

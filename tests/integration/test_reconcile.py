@@ -4,8 +4,7 @@ from stack import BUILD, wait_for
 
 
 def test_thirty_percent_loss(make_lab):
-    plugin = f"\nplugin {BUILD}/drop_plugin.so\nplugin_opt_probability 0.3\nplugin_opt_seed 7\n"
-    lab = make_lab(broker_plugin=plugin)
+    lab = make_lab(broker_plugin=(BUILD / "drop_plugin.so", "plugin_opt_probability 0.3\nplugin_opt_seed 7"))
     lab.start_services()
     for i in range(3):
         lab.add_agent(f"lossy-{i}")
