@@ -111,7 +111,7 @@ web/node_modules/.package-lock.json: web/package-lock.json
 	@touch $@
 web/dist/index.html: web/node_modules/.package-lock.json $(WEB_SRC) api/openapi.yaml
 	$(call say,WEB $(@D))
-	$(Q)$(NODE_PATH_ENV) npm --prefix web run --silent build
+	$(Q)$(NODE_PATH_ENV) npm --prefix web run --silent build -- --logLevel warn >/dev/null
 	@touch $@
 
 # ---------------------------------------------------------------- people

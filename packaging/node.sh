@@ -1,15 +1,16 @@
 #!/bin/sh
-# Prints the folder of a Node.js that can build the console (20.19 or newer). Debian 12's is older: then Node.js comes out of its
-# npm package, whose content npm checks against the registry's SHA-512, into a per-user cache.
+# Prints the folder of a Node.js (20.19 or newer) with an npm (10 or newer) that can build the console. Debian's are older: then both
+# come out of their npm packages, whose content npm checks against the registry's SHA-512, into a per-user cache.
 set -eu
 
 version=20.20.2
 
 enough() {
-    "$1" -e 'const [a, b] = process.versions.node.split(".").map(Number); process.exit(a > 20 || (a === 20 && b >= 19) ? 0 : 1)' 2>/dev/null
+    node -e 'const [a, b] = process.versions.node.split(".").map(Number); process.exit(a > 20 || (a === 20 && b >= 19) ? 0 : 1)' 2>/dev/null &&
+        [ "$(npm --version 2>/dev/null | cut -d. -f1)" -ge 10 ]
 }
 
-if command -v node >/dev/null 2>&1 && enough "$(command -v node)"; then
+if command -v node >/dev/null 2>&1 && command -v npm >/dev/null 2>&1 && enough; then
     dirname "$(command -v node)"
     exit 0
 fi

@@ -59,7 +59,7 @@ class Fleet:
         self.stack.broker.start()
         self.say("migrating the database and starting musterd")
         self.server.command("migrate")
-        if self.stack.postgres.psql(self.stack.database, "SELECT count(*) FROM account") == "0":
+        if self.stack.postgres.psql(self.stack.database, "SELECT count(*) FROM account WHERE NOT must_change") == "0":
             self.first_password = self.server.command("user", "reset-password", "admin").splitlines()[-1].split()[-1]
         self.token = self.server.command("token", "create", f"demo-{os.getpid()}", "--role", "admin").splitlines()[-1].split()[-1]
         self.server.start()
