@@ -1,6 +1,7 @@
 #include "agent/agent.h"
 
 #include "agent/agent_internal.h"
+#include "agent/loop/memory.h"
 #include "common/base/clock.h"
 #include "common/base/file.h"
 #include "common/base/log.h"
@@ -15,6 +16,7 @@ enum {
     SAMPLES_PER_HEALTH = 10, /* of the sensors */
     SAMPLE_LEAST_MS = 200,
     SAMPLE_MOST_MS = 5000,
+    TRIM_AFTER_MS = 20 * 1000,       /* by then what follows a connect is done */
     SPOOL_MEMORY_BYTES = 1024 * 1024 /* when there is no disk to spool to */
 };
 
@@ -63,9 +65,16 @@ static int64_t session_next(void *user)
     return session;
 }
 
+static void quiet(void *user)
+{
+    (void)user;
+    memory_trim();
+}
+
 static void link_up(void *user)
 {
     struct agent *agent = user;
+    loop_timer_set(agent->loop, &agent->trim_timer, TRIM_AFTER_MS, quiet, agent);
     enrolment_worked(&agent->enrolment);
     report_up(agent);
     poll_now(agent);
@@ -206,6 +215,7 @@ void agent_close(struct agent *agent)
     report_stop(agent);
     poll_stop(agent);
     enrolment_stop(&agent->enrolment);
+    loop_timer_clear(agent->loop, &agent->trim_timer);
     link_close(agent->link);
     updater_close(agent->updater);
     supervisor_close(agent->supervisor);

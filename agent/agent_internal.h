@@ -30,6 +30,7 @@ struct agent {
     struct fetch_setup fetch_setup;
     struct identity identity;
     struct enrolment enrolment;
+    struct loop_timer trim_timer;
     char boot_id[40];
 
     /* report.c */
