@@ -168,8 +168,8 @@ void report_flush(struct agent *agent)
         loop_timer_set(agent->loop, &agent->flush_timer, FLUSH_SOON_MS, flush_fire, agent);
 }
 
-/* Takes the item. While the disk cannot be written, the oldest telemetry makes room. */
-static void item_add(struct agent *agent, enum spool_rank rank, char *item)
+/* Takes the item, which is then owned here. While the disk cannot be written, the oldest telemetry makes room. */
+static void item_add(struct agent *agent, struct pending item)
 {
     if (agent->pending_count == PENDING_MAX) {
         size_t oldest = 0;
@@ -180,7 +180,7 @@ static void item_add(struct agent *agent, enum spool_rank rank, char *item)
                 (PENDING_MAX - oldest - 1) * sizeof agent->pending[0]);
         agent->pending_count--;
     }
-    agent->pending[agent->pending_count++] = (struct pending){.rank = rank, .item = item};
+    agent->pending[agent->pending_count++] = item;
     report_flush(agent);
 }
 
@@ -212,7 +212,7 @@ void report_event(struct agent *agent, const char *name, const char *slot, const
 {
     char *item = NULL;
     if (up_event(clock_wall_ms(), name, slot, detail, &item) == ERR_OK)
-        item_add(agent, SPOOL_EVENT, item);
+        item_add(agent, (struct pending){SPOOL_EVENT, item});
 }
 
 /* Adds a telemetry item made of json (stolen). */
@@ -220,7 +220,7 @@ static void telemetry_add(struct agent *agent, json_t *json)
 {
     char *item = NULL;
     if (json_print(json, &item, NULL) == ERR_OK)
-        item_add(agent, SPOOL_TELEMETRY, item);
+        item_add(agent, (struct pending){SPOOL_TELEMETRY, item});
     json_decref(json);
 }
 
@@ -275,7 +275,7 @@ static void inventory_look(struct agent *agent, const struct host_usage *usage)
         return;
     if (item_inventory(clock_wall_ms(), &facts, usage, hardware, runtime, &item) != ERR_OK)
         return;
-    item_add(agent, SPOOL_INVENTORY, item);
+    item_add(agent, (struct pending){SPOOL_INVENTORY, item});
     if (state_text_put(agent->state, "inventory_sha256", digest) != ERR_OK)
         log_warn("inventory_not_noted", "error=io_error"); /* it is sent once more */
 }
@@ -289,7 +289,7 @@ static void health_fire(void *user)
     host_usage(agent->settings->proc_root, &agent->cpu, &usage);
     sensors_take(agent->sensors, &reading);
     if (item_health(clock_wall_ms(), &usage, &reading, &item) == ERR_OK)
-        item_add(agent, SPOOL_TELEMETRY, item);
+        item_add(agent, (struct pending){SPOOL_TELEMETRY, item});
     inventory_look(agent, &usage);
     loop_timer_set(agent->loop, &agent->health_timer, agent->settings->health_ms, health_fire, agent);
 }

@@ -19,7 +19,7 @@ enum { PROGRESS_MS = 200 };
 #define RESERVE_BYTES ((int64_t)16 << 20) /* left free for the journal and the spool */
 
 struct transfer {
-    struct http *http;
+    struct http http;
     struct outcome *outcome;
     int fd;
     const char *sha256;
@@ -101,14 +101,14 @@ static bool answer_begin(struct transfer *t)
     char expected[64];
     struct curl_header *range = NULL;
     t->started = true;
-    (void)curl_easy_getinfo(t->http->curl, CURLINFO_RESPONSE_CODE, &status);
+    (void)curl_easy_getinfo(t->http.curl, CURLINFO_RESPONSE_CODE, &status);
     t->object = status == 200 || status == 206;
     if (status == 200)
         return t->have == 0 || file_restart(t);
     if (status != 206)
         return true;
     (void)snprintf(expected, sizeof expected, "bytes %" PRId64 "-", t->have);
-    if (curl_easy_header(t->http->curl, "Content-Range", 0, CURLH_HEADER, -1, &range) == CURLHE_OK &&
+    if (curl_easy_header(t->http.curl, "Content-Range", 0, CURLH_HEADER, -1, &range) == CURLHE_OK &&
         text_starts(range->value, expected))
         return true;
     return outcome_retry(t->outcome, "server_unavailable", "the server sent another range than was asked for");
@@ -137,7 +137,7 @@ static size_t object_write(char *bytes, size_t size, size_t count, void *user)
     if (good && t->object)
         good = object_append(t, bytes, len);
     else if (good)
-        good = buf_add(&t->http->body, bytes, len) == ERR_OK;
+        good = buf_add(&t->http.body, bytes, len) == ERR_OK;
     t->stopped = !good;
     return good ? len : 0;
 }
@@ -146,20 +146,20 @@ static bool object_get(struct transfer *t)
 {
     char range[32];
     long status = 0;
-    CURL *c = t->http->curl;
+    CURL *c = t->http.curl;
     (void)snprintf(range, sizeof range, "%" PRId64 "-", t->have);
     if (curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, object_write) != CURLE_OK ||
         curl_easy_setopt(c, CURLOPT_WRITEDATA, t) != CURLE_OK ||
         (t->have > 0 && curl_easy_setopt(c, CURLOPT_RANGE, range) != CURLE_OK))
         return outcome_retry(t->outcome, "internal", "libcurl cannot be set up");
     struct outcome broken = {0};
-    bool complete = http_run(t->http, &status, &broken);
+    bool complete = http_run(&t->http, &status, &broken);
     if (!complete && !t->stopped)
         *t->outcome = broken;
     if (!complete)
         return false;
     if (status != 200 && status != 206)
-        return http_problem(t->http, status, t->outcome);
+        return http_problem(&t->http, status, t->outcome);
     return true;
 }
 
@@ -185,7 +185,6 @@ static bool object_check(struct transfer *t)
 static bool object_fetch(struct transfer *t, const struct request *request)
 {
     char path[128];
-    struct http http = {0};
     if (!file_resume(t))
         return false;
     if (t->have == t->size)
@@ -193,9 +192,8 @@ static bool object_fetch(struct transfer *t, const struct request *request)
     if (!space_check(t))
         return false;
     (void)snprintf(path, sizeof path, "/device/v1/objects/%s", t->sha256);
-    t->http = &http;
-    bool done = http_open(&http, request, path, true, t->outcome) && object_get(t) && object_check(t);
-    http_close(&http);
+    bool done = http_open(&t->http, request, path, true, t->outcome) && object_get(t) && object_check(t);
+    http_close(&t->http);
     return done;
 }
 

@@ -76,7 +76,7 @@ static bool object_move(struct unpacking *u, const char *path, const char *sha25
 static bool objects_move(struct unpacking *u)
 {
     const struct manifest *m = u->manifest;
-    bool moved = true;
+    bool moved = m != NULL;
     for (size_t i = 0; moved && i < m->file_count; i++)
         moved = object_move(u, m->files[i].path, m->files[i].sha256);
     if (moved)

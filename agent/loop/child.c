@@ -14,8 +14,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-extern char **environ;
-
 /* A pipe that already holds all of the child's input, or /dev/null: its reading end. */
 static enum err input_open(const char *input, int *ret_fd)
 {

@@ -2,10 +2,8 @@
 
 #include "common/base/cleanup.h"
 
-#include <inttypes.h>
 #include <limits.h>
 #include <malloc.h>
-#include <stdint.h>
 #include <sys/mman.h>
 
 /* Only executable mappings of files: they are never written to, so dropping their pages loses nothing. (Read-only data
@@ -15,11 +13,11 @@ static void text_drop(void)
     char line[PATH_MAX + 128];
     cleanup_file FILE *maps = fopen("/proc/self/maps", "re");
     while (maps != NULL && fgets(line, sizeof line, maps) != NULL) {
-        uintptr_t from = 0;
-        uintptr_t to = 0;
+        void *from = NULL;
+        void *to = NULL;
         char slash = 0;
-        if (sscanf(line, "%" SCNxPTR "-%" SCNxPTR " r-xp %*s %*s %*s %c", &from, &to, &slash) == 3 && slash == '/')
-            (void)madvise((void *)from, to - from, MADV_DONTNEED);
+        if (sscanf(line, "%p-%p r-xp %*s %*s %*s %c", &from, &to, &slash) == 3 && slash == '/')
+            (void)madvise(from, (size_t)((char *)to - (char *)from), MADV_DONTNEED);
     }
 }
 

@@ -45,8 +45,8 @@ int64_t updater_beat_ms(const struct updater *updater);
 /* What a beat says of the slots. Borrowed until the next call of anything here. */
 size_t updater_slots(const struct updater *updater, struct up_slot ret_slots[SLOT_COUNT_MAX]);
 
-/* What the supervisor has seen (its hooks). */
-void updater_infer_ready(struct updater *updater, const char *slot, const char *bundle, bool good);
-void updater_infer_exited(struct updater *updater, const char *slot, const char *bundle, bool was_ready,
+/* What the supervisor has seen (its hooks); name: of the slot. */
+void updater_infer_ready(struct updater *updater, const char *name, const char *bundle, bool good);
+void updater_infer_exited(struct updater *updater, const char *name, const char *bundle, bool was_ready,
                           const char *detail);
-void updater_infer_window(struct updater *updater, const char *slot, const char *bundle, int64_t count, int64_t errors);
+void updater_infer_window(struct updater *updater, const char *name, const char *bundle, int64_t count, int64_t errors);
