@@ -84,6 +84,7 @@ def main() -> int:
     def ask_to_stop(*_):
         raise KeyboardInterrupt
 
+    signal.signal(signal.SIGINT, ask_to_stop)
     signal.signal(signal.SIGTERM, ask_to_stop)
     signal.signal(signal.SIGHUP, ask_to_stop)
     fleet = Fleet(BASE, say)
