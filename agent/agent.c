@@ -167,6 +167,19 @@ static enum err updater_build(struct agent *agent, struct err_info *info)
     return updater_open(&parts, &agent->updater, info);
 }
 
+/* Without an identity a device that has nothing installed is of no use; one that has runs it. */
+static enum err identity_begin(struct agent *agent, struct err_info *info)
+{
+    struct up_slot slots[SLOT_COUNT_MAX];
+    enum err e = enrolment_start(&agent->enrolment, agent->loop, &agent->settings->enrolment, &agent->fetch_setup,
+                                 &agent->identity, identity_ready, agent, info);
+    if (e == ERR_OK || updater_slots(agent->updater, slots) == 0)
+        return e;
+    log_error("identity_missing", "detail=\"%s\" next=\"%s\" action=\"running what is installed\"", info->text,
+              info->next);
+    return ERR_OK;
+}
+
 static enum err agent_build(struct agent *agent, struct err_info *info)
 {
     const struct agent_settings *s = agent->settings;
@@ -184,8 +197,7 @@ static enum err agent_build(struct agent *agent, struct err_info *info)
     if (e == ERR_OK)
         e = updater_start(agent->updater, info);
     if (e == ERR_OK)
-        e = enrolment_start(&agent->enrolment, agent->loop, &s->enrolment, &agent->fetch_setup, &agent->identity,
-                            identity_ready, agent, info);
+        e = identity_begin(agent, info);
     if (e == ERR_OK)
         report_start(agent);
     return e;

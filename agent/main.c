@@ -253,6 +253,7 @@ int main(int argc, char **argv)
     (void)umask(077);
     json_start();
     enum err e = conf_load(&program, argc, argv, &conf, &rest, &ask, &info);
+    (void)unsetenv("MUSTER_AGENT_TOKEN"); /* not for the children */
     if (e == ERR_OK && ask != 0) {
         if (ask == 'h')
             conf_help(&program);

@@ -16,6 +16,7 @@
 enum {
     BEAT_DEFAULT_MS = 30 * 1000, /* until a document says otherwise */
     BEAT_LEAST_MS = 1000,        /* between two beats because of changes */
+    HEALTH_FIRST_MS = 1000,      /* by then the sensors have been read */
     FLUSH_SOON_MS = 100,         /* items that come together go together */
     FLUSH_RETRY_MS = 5 * 1000,
     RESEND_FIRST_MS = 1000,
@@ -164,7 +165,7 @@ static void flush_fire(void *user)
 
 void report_flush(struct agent *agent)
 {
-    if (!agent->flush_timer.on_)
+    if (!loop_timer_is_set(&agent->flush_timer))
         loop_timer_set(agent->loop, &agent->flush_timer, FLUSH_SOON_MS, flush_fire, agent);
 }
 
@@ -330,7 +331,7 @@ void report_start(struct agent *agent)
     agent->resend = RETRY_INIT(RESEND_FIRST_MS, RESEND_MOST_MS, RESEND_SPREAD);
     beat_plan(agent);
     loop_timer_set(agent->loop, &agent->data_timer, agent->settings->data_ms, data_fire, agent);
-    loop_timer_set(agent->loop, &agent->health_timer, 0, health_fire, agent);
+    loop_timer_set(agent->loop, &agent->health_timer, HEALTH_FIRST_MS, health_fire, agent);
 }
 
 void report_stop(struct agent *agent)

@@ -55,6 +55,11 @@ void loop_timer_clear(struct loop *loop, struct loop_timer *timer)
     timer->on_ = false;
 }
 
+bool loop_timer_is_set(const struct loop_timer *timer)
+{
+    return timer->on_;
+}
+
 static struct loop_timer *timer_first(const struct loop *loop)
 {
     struct loop_timer *first = loop->timers_;

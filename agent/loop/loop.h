@@ -42,6 +42,7 @@ void loop_watch_clear(struct loop *loop, struct loop_watch *watch);
 void loop_timer_set(struct loop *loop, struct loop_timer *timer, int64_t delay_ms, void (*fire)(void *user),
                     void *user);
 void loop_timer_clear(struct loop *loop, struct loop_timer *timer);
+bool loop_timer_is_set(const struct loop_timer *timer);
 
 /* Runs until loop_stop(). ERR_IO when poll() fails or there are more than LOOP_WATCHES_MAX watches. */
 [[nodiscard]] enum err loop_run(struct loop *loop);

@@ -67,7 +67,7 @@ enum err journal_put(struct state *state, const struct update_row *row)
     text_in(&c, row->code);
     text_in(&c, row->detail);
     text_in(&c, row->device_left);
-    return c.rc == SQLITE_OK ? state_run(state, statement) : ERR_NO_MEMORY;
+    return c.rc == SQLITE_OK ? state_run(statement) : ERR_NO_MEMORY;
 }
 
 static void row_read(sqlite3_stmt *statement, struct update_row *row)
@@ -112,7 +112,7 @@ enum err journal_load(struct state *state, struct update_row ret_rows[SLOT_COUNT
     bool row = true;
     enum err e = state_prepare(state, "SELECT " COLUMNS " FROM slot ORDER BY slot", &statement);
     while (e == ERR_OK && count < SLOT_COUNT_MAX) {
-        e = state_row(state, statement, &row);
+        e = state_row(statement, &row);
         if (e != ERR_OK || !row)
             break;
         row_read(statement, &ret_rows[count++]);

@@ -51,7 +51,7 @@ static enum err bytes_load(struct spool *spool)
     enum err e =
         state_prepare(spool->state, "SELECT rank, sum(bytes) FROM item WHERE seq IS NULL GROUP BY rank", &statement);
     while (e == ERR_OK) {
-        e = state_row(spool->state, statement, &row);
+        e = state_row(statement, &row);
         if (e != ERR_OK || !row)
             return e;
         int rank = sqlite3_column_int(statement, 0);
@@ -67,7 +67,7 @@ static enum err frozen_load(struct spool *spool)
     bool row = false;
     enum err e = state_prepare(spool->state, "SELECT max(seq) FROM item WHERE seq IS NOT NULL", &statement);
     if (e == ERR_OK)
-        e = state_row(spool->state, statement, &row);
+        e = state_row(statement, &row);
     if (e == ERR_OK)
         spool->frozen = row ? sqlite3_column_int64(statement, 0) : 0;
     return e;
@@ -123,7 +123,7 @@ static enum err drop_find(struct spool *spool, int rank, int64_t bytes, int64_t 
     if (e == ERR_OK && sqlite3_bind_int(statement, 1, rank) != SQLITE_OK)
         e = ERR_NO_MEMORY;
     while (e == ERR_OK && *ret_bytes < bytes) {
-        e = state_row(spool->state, statement, &row);
+        e = state_row(statement, &row);
         if (e != ERR_OK || !row)
             break;
         *ret_last = sqlite3_column_int64(statement, 0);
@@ -145,7 +145,7 @@ static enum err drop_oldest(struct spool *spool, int rank, int64_t bytes, int64_
     if (e == ERR_OK && (sqlite3_bind_int(statement, 1, rank) | sqlite3_bind_int64(statement, 2, last)) != SQLITE_OK)
         e = ERR_NO_MEMORY;
     if (e == ERR_OK)
-        e = state_run(spool->state, statement);
+        e = state_run(statement);
     if (e != ERR_OK)
         return e;
     spool->bytes[rank] -= freed;
@@ -182,7 +182,7 @@ enum err spool_add(struct spool *spool, enum spool_rank rank, const char *item)
                         sqlite3_bind_text(statement, 3, item, (int)len, SQLITE_STATIC)) != SQLITE_OK)
         e = ERR_NO_MEMORY;
     if (e == ERR_OK)
-        e = state_run(spool->state, statement);
+        e = state_run(statement);
     if (e != ERR_OK)
         return e;
     spool->bytes[rank] += (int64_t)len;
@@ -218,7 +218,7 @@ static enum err batch_find(struct spool *spool, int64_t bytes[SPOOL_RANKS_], int
     enum err e =
         state_prepare(spool->state, "SELECT rank, id, bytes FROM item WHERE seq IS NULL ORDER BY rank, id", &statement);
     for (int items = 0; e == ERR_OK && items < BATCH_ITEMS_MAX; items++) {
-        e = state_row(spool->state, statement, &row);
+        e = state_row(statement, &row);
         if (e != ERR_OK || !row)
             break;
         int rank = sqlite3_column_int(statement, 0);
@@ -241,7 +241,7 @@ static enum err batch_mark(struct spool *spool, int rank, int64_t id)
     if (e == ERR_OK && (sqlite3_bind_int64(statement, 1, spool->next_seq) | sqlite3_bind_int(statement, 2, rank) |
                         sqlite3_bind_int64(statement, 3, id)) != SQLITE_OK)
         e = ERR_NO_MEMORY;
-    return e == ERR_OK ? state_run(spool->state, statement) : e;
+    return e == ERR_OK ? state_run(statement) : e;
 }
 
 static enum err acked_remove(struct spool *spool)
@@ -249,7 +249,7 @@ static enum err acked_remove(struct spool *spool)
     cleanup_statement sqlite3_stmt *statement = NULL;
     enum err e = state_prepare(spool->state, "DELETE FROM item WHERE seq IS NOT NULL", &statement);
     if (e == ERR_OK)
-        e = state_run(spool->state, statement);
+        e = state_run(statement);
     if (e != ERR_OK)
         return e;
     spool->frozen = 0;
@@ -291,7 +291,7 @@ static enum err items_join(struct spool *spool, struct buf *out)
     if (e == ERR_OK && sqlite3_bind_int64(statement, 1, spool->frozen) != SQLITE_OK)
         e = ERR_NO_MEMORY;
     for (bool first = true; e == ERR_OK; first = false) {
-        e = state_row(spool->state, statement, &row);
+        e = state_row(statement, &row);
         if (e != ERR_OK || !row)
             break;
         if (!first)

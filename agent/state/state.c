@@ -168,15 +168,14 @@ enum err state_prepare(struct state *state, const char *sql, sqlite3_stmt **ret_
     return error_of(sqlite3_prepare_v2(state->db, sql, -1, ret_statement, NULL));
 }
 
-enum err state_run(struct state *state, sqlite3_stmt *statement)
+enum err state_run(sqlite3_stmt *statement)
 {
     bool row = false;
-    return state_row(state, statement, &row);
+    return state_row(statement, &row);
 }
 
-enum err state_row(struct state *state, sqlite3_stmt *statement, bool *ret_row)
+enum err state_row(sqlite3_stmt *statement, bool *ret_row)
 {
-    (void)state;
     int rc = sqlite3_step(statement);
     *ret_row = rc == SQLITE_ROW;
     return error_of(rc);
@@ -195,7 +194,7 @@ static enum err value_select(struct state *state, const char *key, sqlite3_stmt 
     if (e == ERR_OK)
         e = error_of(sqlite3_bind_text(*ret_statement, 1, key, -1, SQLITE_STATIC));
     if (e == ERR_OK)
-        e = state_row(state, *ret_statement, &row);
+        e = state_row(*ret_statement, &row);
     return e == ERR_OK && !row ? ERR_NOT_FOUND : e;
 }
 
@@ -232,7 +231,7 @@ enum err state_text_put(struct state *state, const char *key, const char *text)
         e = error_of(sqlite3_bind_text(statement, 1, key, -1, SQLITE_STATIC));
     if (e == ERR_OK)
         e = error_of(sqlite3_bind_text(statement, 2, text, -1, SQLITE_STATIC));
-    return e == ERR_OK ? state_run(state, statement) : e;
+    return e == ERR_OK ? state_run(statement) : e;
 }
 
 enum err state_number_put(struct state *state, const char *key, int64_t value)
@@ -243,5 +242,5 @@ enum err state_number_put(struct state *state, const char *key, int64_t value)
         e = error_of(sqlite3_bind_text(statement, 1, key, -1, SQLITE_STATIC));
     if (e == ERR_OK)
         e = error_of(sqlite3_bind_int64(statement, 2, value));
-    return e == ERR_OK ? state_run(state, statement) : e;
+    return e == ERR_OK ? state_run(statement) : e;
 }

@@ -32,9 +32,9 @@ void state_rollback(struct state *state);
 /* A prepared statement; finalized by cleanup_statement. */
 [[nodiscard]] enum err state_prepare(struct state *state, const char *sql, sqlite3_stmt **ret_statement);
 /* Runs a statement that gives no rows. */
-[[nodiscard]] enum err state_run(struct state *state, sqlite3_stmt *statement);
+[[nodiscard]] enum err state_run(sqlite3_stmt *statement);
 /* Steps to the next row; ret_row false at the end. */
-[[nodiscard]] enum err state_row(struct state *state, sqlite3_stmt *statement, bool *ret_row);
+[[nodiscard]] enum err state_row(sqlite3_stmt *statement, bool *ret_row);
 /* Text of a column, "" for NULL; valid until the next step. */
 const char *state_column_text(sqlite3_stmt *statement, int column);
 

@@ -104,7 +104,7 @@ static void again(void *user)
     struct slot *slot = user;
     enum update_phase phase = slot->row.phase;
     slot_reconcile(slot);
-    if (slot->row.phase == phase && !slot->timer.on_ && !fetch_running(&slot->fetch))
+    if (slot->row.phase == phase && !loop_timer_is_set(&slot->timer) && !fetch_running(&slot->fetch))
         slot_act(slot, update_resume(phase));
 }
 
