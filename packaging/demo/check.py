@@ -131,7 +131,8 @@ class Story:
         done = self.fleet.ctl.run("bundle", "upload", bad, check=False)
         expect(done.returncode != 0, "the flipped bundle was accepted")
         expect(len(self.fleet.get("/api/v1/bundles")["bundles"]) == before, "the refused bundle was stored")
-        return f"a bundle with one flipped bit is refused by the server ({done.stderr.strip().splitlines()[0][:90]})"
+        why = next(line.split("why:")[1].strip() for line in done.stderr.splitlines() if "why:" in line)
+        return f"a bundle with one flipped bit is refused by the server: {why}"
 
     def flipped_behind(self) -> str:
         """The canary fetches 1.5.0 whole; then one bit flips in the server's cache, and the next devices refuse it."""
