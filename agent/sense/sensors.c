@@ -157,9 +157,9 @@ void sensors_stop(struct sensors *sensors)
     (void)pthread_cond_signal(&sensors->wake);
     (void)pthread_mutex_unlock(&sensors->mutex);
     struct timespec until;
-    (void)clock_gettime(CLOCK_MONOTONIC, &until);
+    (void)clock_gettime(CLOCK_REALTIME, &until); /* the monotonic form is unknown to ThreadSanitizer */
     until.tv_sec += JOIN_S;
-    if (pthread_clockjoin_np(sensors->thread, NULL, CLOCK_MONOTONIC, &until) != 0)
+    if (pthread_timedjoin_np(sensors->thread, NULL, &until) != 0)
         return; /* it still uses its memory */
     (void)close(sensors->sysfs.root);
     (void)pthread_cond_destroy(&sensors->wake);
