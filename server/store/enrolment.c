@@ -59,6 +59,13 @@ enum err enrolment_token_revoke(struct db *db, int64_t id, struct err_info *info
     return e == ERR_OK && changed == 0 ? token_not_found(info) : e;
 }
 
+enum err enrolment_token_unknown(struct err_info *info)
+{
+    enum err e = err_code(info, ERR_UNAUTHENTICATED, "token_unknown", "there is no such enrolment token");
+    err_next(info, "check the token; an administrator makes one with `musterctl enrol-token create`");
+    return e;
+}
+
 struct token_row {
     int64_t id;
     int64_t site_id;
@@ -75,7 +82,7 @@ static enum err token_lock(struct db *db, const uint8_t hash[SHA256_SIZE], struc
     if (e != ERR_OK)
         return e;
     if (rows_count(rows) == 0)
-        return err_code(info, ERR_UNAUTHENTICATED, "token_unknown", "there is no such enrolment token");
+        return enrolment_token_unknown(info);
     bool revoked = rows_flag(rows, 0, 2);
     if (revoked || rows_flag(rows, 0, 3)) {
         e = err_code(info, ERR_FORBIDDEN, revoked ? "token_revoked" : "token_expired", "this enrolment token %s",

@@ -28,6 +28,9 @@ struct enrolment_token {
 /* Inside the caller's transaction. Revoking twice is fine. ERR_NOT_FOUND. */
 [[nodiscard]] enum err enrolment_token_revoke(struct db *db, int64_t id, struct err_info *info);
 
+/* What a token that does not exist, or is not even one, is answered with: ERR_UNAUTHENTICATED, `token_unknown`. */
+[[nodiscard]] enum err enrolment_token_unknown(struct err_info *info);
+
 struct enrolment {
     uint8_t token_hash[SHA256_SIZE];
     const char *public_key; /* SHA-256 of the device's SubjectPublicKeyInfo, hex */
@@ -44,7 +47,7 @@ struct admission {
 
 /* Inside the caller's transaction: takes one use of the token and makes the device (a name that is taken gets a
  * suffix), its desired document and its liveness row. The token's row stays locked to the end, so that two requests
- * with one token come one after the other. ERR_FORBIDDEN with code `token_unknown`, `token_revoked`, `token_expired`,
- * `token_used_up` or `device_retired`. */
+ * with one token come one after the other. enrolment_token_unknown(), or ERR_FORBIDDEN with code `token_revoked`,
+ * `token_expired`, `token_used_up` or `device_retired`. */
 [[nodiscard]] enum err enrolment_admit(struct db *db, const struct enrolment *request, struct admission *ret_admission,
                                        struct err_info *info);

@@ -66,7 +66,7 @@ static enum err token_read(struct call *c, uint8_t ret_hash[SHA256_SIZE])
     e = secret_hash(SECRET_ENROLMENT, token, ret_hash);
     if (e != ERR_UNAUTHENTICATED)
         return e;
-    return err_code(&c->info, ERR_UNAUTHENTICATED, "token_unknown", "there is no such enrolment token");
+    return enrolment_token_unknown(&c->info);
 }
 
 static enum err enrolment_read(struct call *c, struct enrolment *out)
