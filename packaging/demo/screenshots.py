@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 
-from fleet import Fleet
+from fleet import HOT, Fleet
 from stack import ROOT, run, wait_for
 
 BASE = ROOT / "var/screenshots"
@@ -24,6 +24,7 @@ def rollout_under_way(fleet: Fleet) -> None:
     rid = fleet.ctl.json("rollout", "create", "--bundle", "digits@2.0.0", "--all", "--canary", "berlin-gate-1", "--wave", "1:soak=2",
                          "--wave", "50%:soak=600", "--wave", "100%", "--probation", "2")["id"]
     wait_for("the second wave to soak", lambda: fleet.get(f"/api/v1/rollouts/{rid}")["waves"][1]["state"] == "soaking", 90)
+    wait_for("charts to have something to show", lambda: len(fleet.get(f"/api/v1/devices/{HOT}/inference")["windows"]) >= 60, 180)
     fleet.agents["lyon-dock-1"].kill()
     wait_for("the alert", lambda: [a for a in fleet.get("/api/v1/alerts?state=firing")["alerts"] if a["kind"] == "heartbeat_missing"], 30)
 
