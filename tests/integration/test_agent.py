@@ -198,11 +198,18 @@ def test_enrolment_says_what_is_wrong(lab):
     agent.stop()
 
 
+def instrumented() -> bool:
+    """A build under a sanitizer, whose memory says nothing."""
+    program = (BUILD / "muster-agent").read_bytes()
+    return b"__asan_init" in program or b"__tsan_init" in program
+
+
 def test_small_and_clean(device):
     """Idle with a live session the agent is small, and SIGTERM leaves no process behind."""
     lab, name, agent = device
     child = infer_pid(agent)
-    assert pss_mb(agent.process.pid) <= SMALL_MB
+    if not instrumented():
+        assert pss_mb(agent.process.pid) <= SMALL_MB
     agent.stop()
     assert agent.process.child.returncode == 0
     wait_for("muster-infer to be gone", lambda: not Path(f"/proc/{child}").exists(), 5)
