@@ -30,6 +30,11 @@ static const char *const field_names[SELECTOR_FIELDS_] = {
     [SELECTOR_MODEL] = "model",
 };
 
+const char *selector_field_name(enum selector_field field)
+{
+    return field_names[field];
+}
+
 static const char *const status_names[] = {"healthy", "degraded", "critical", "offline", "updating", "held", NULL};
 static const char *const liveness_names[] = {"online", "late", "lost", "never_seen", NULL};
 

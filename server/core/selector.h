@@ -44,6 +44,9 @@ struct selector {
 [[nodiscard]] enum err selector_parse(const char *text, struct selector **ret_selector, struct err_info *info);
 void selector_free(struct selector *s);
 
+/* As it is written in a query: "site". Static. */
+const char *selector_field_name(enum selector_field field);
+
 static inline void cleanup_selector_p(struct selector **s)
 {
     selector_free(*s);

@@ -31,19 +31,12 @@ enum err device_find(struct db *db, const char *id_or_name, char ret_id[DEVICE_I
 /* A selector as records for MATCHING; no selector gives no terms, which match everything. */
 static enum err terms_of(const struct selector *sel, json_t **ret_terms)
 {
-    static const char *const fields[SELECTOR_FIELDS_] = {[SELECTOR_ID] = "id",
-                                                         [SELECTOR_NAME] = "name",
-                                                         [SELECTOR_SITE] = "site",
-                                                         [SELECTOR_HARDWARE] = "hardware",
-                                                         [SELECTOR_TAG] = "tag",
-                                                         [SELECTOR_STATUS] = "status",
-                                                         [SELECTOR_LIVENESS] = "liveness",
-                                                         [SELECTOR_MODEL] = "model"};
     json_auto_t *terms = json_array();
     for (size_t i = 0; sel != NULL && i < sel->count; i++) {
         const struct selector_term *t = &sel->terms[i];
-        enum err e = records_add(terms, json_pack("{s:s, s:b, s:s, s:s?}", "field", fields[t->field], "negated",
-                                                  (int)t->negated, "pattern", t->like, "version", t->like_version));
+        enum err e =
+            records_add(terms, json_pack("{s:s, s:b, s:s, s:s?}", "field", selector_field_name(t->field), "negated",
+                                         (int)t->negated, "pattern", t->like, "version", t->like_version));
         if (e != ERR_OK)
             return e;
     }
