@@ -22,8 +22,9 @@ def nothing_changes(lab):
     assert counts(lab) == before
 
 
-def counts(lab) -> dict[str, str]:
-    return {t: lab.sql(f"SELECT count(*) FROM {t}") for t in TABLES}
+def counts(lab) -> str:
+    """Rows of every table, in one query: this runs twice for each test."""
+    return lab.sql(" UNION ALL ".join(f"SELECT '{t}', count(*) FROM {t}" for t in TABLES))
 
 
 @pytest.mark.parametrize("method,path,body,status,code", [
