@@ -27,7 +27,7 @@ ALL_H      := $(wildcard common/*/*.h server/*.h server/*/*.h server/*/*/*.h age
 PROGRAMS := musterd muster-agent muster-infer muster-fetch musterctl
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/test_*.c))
 
-LIBS_COMMON = -larchive -linih -ljansson -lcrypto -lm
+LIBS_COMMON = -larchive -linih -ljansson -lzstd -lcrypto -ldl -lm
 LIBS_SERVER = -lmicrohttpd -lgnutls -lmosquitto -lpq -largon2 -lssl
 LIBS_AGENT  = -lmosquitto -lsqlite3
 LIBS_CURL   = -lcurl
@@ -46,6 +46,9 @@ $(BUILD)/%.o: %.c
 	$(call say,CC  $<)
 	$(Q)$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -c $< -o $@
 
+# A delta is rebuilt with floating-point predictions: they must be the same on every machine, so nothing may be fused.
+$(BUILD)/common/delta/%.o: CFLAGS += -ffp-contract=off
+
 # ONNX Runtime is loaded at run time; only its C header is needed to build muster-infer. Without it all else is built.
 ORT_HOME ?= $(shell packaging/onnxruntime.sh --where)
 ifeq ($(wildcard $(ORT_HOME)/include/onnxruntime_c_api.h),)
@@ -53,11 +56,12 @@ programs: without-infer
 PROGRAMS := $(filter-out muster-infer,$(PROGRAMS))
 UNIT_TESTS := $(filter-out $(BUILD)/unit/test_infer_%,$(UNIT_TESTS))
 INFER_SRC :=
+COMMON_SRC := $(filter-out common/infer/%,$(COMMON_SRC))
 endif
 .PHONY: without-infer
 without-infer:
 	@echo "muster-infer is left out: ONNX Runtime's header is not in $(ORT_HOME)/include; get it with packaging/onnxruntime.sh"
-$(BUILD)/agent/infer/%.o: CPPFLAGS += -isystem $(ORT_HOME)/include
+$(BUILD)/agent/infer/%.o $(BUILD)/common/infer/%.o: CPPFLAGS += -isystem $(ORT_HOME)/include
 
 programs: $(addprefix $(BUILD)/,$(PROGRAMS))
 
@@ -77,7 +81,7 @@ $(BUILD)/musterd: LIBS = $(LIBS_SERVER)
 $(BUILD)/muster-agent: $(BUILD)/agent/main.o $(BUILD)/libagent.a $(BUILD)/libcommon.a
 $(BUILD)/muster-agent: LIBS = $(LIBS_AGENT)
 $(BUILD)/muster-infer: $(BUILD)/agent/infer/main.o $(BUILD)/libinfer.a $(BUILD)/libcommon.a
-$(BUILD)/muster-infer: LIBS = -ldl
+$(BUILD)/muster-infer: LIBS =
 $(BUILD)/muster-fetch: $(BUILD)/agent/fetch/main.o $(BUILD)/libfetch.a $(BUILD)/libcommon.a
 $(BUILD)/muster-fetch: LIBS = $(LIBS_CURL)
 $(BUILD)/musterctl: $(BUILD)/cli/main.o $(BUILD)/libcli.a $(BUILD)/libcommon.a
@@ -92,7 +96,7 @@ $(BUILD)/unit/%: tests/unit/%.c $(ALL_LIBS)
 	@mkdir -p $(@D)
 	$(call say,LD  $@)
 	$(Q)$(CC) $(CPPFLAGS_ALL) -isystem $(ORT_HOME)/include $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $< -Wl,--start-group $(ALL_LIBS) -Wl,--end-group \
-	    $(LIBS_SERVER) $(LIBS_AGENT) $(LIBS_CURL) $(LIBS_COMMON) -lcmocka -ldl
+	    $(LIBS_SERVER) $(LIBS_AGENT) $(LIBS_CURL) $(LIBS_COMMON) -lcmocka
 
 unit: $(UNIT_TESTS)
 

@@ -47,7 +47,7 @@ static bool bundle_read(struct unpacking *u)
         return outcome_fail(u->outcome, "part_missing", "%s is not there", u->file);
     if (fd < 0)
         return outcome_fail(u->outcome, "io_error", "%s: %s", u->file, strerror(errno));
-    e = bundle_extract(fd, trust, u->scratch_fd, &u->manifest, NULL, &info);
+    e = bundle_extract(fd, trust, NULL, u->scratch_fd, &u->manifest, NULL, &info);
     if (e != ERR_OK)
         return outcome_error(u->outcome, e, code_of(e), &info);
     if (!text_eq(u->manifest->id, u->bundle))

@@ -1,7 +1,7 @@
 #include "agent/infer/service.h"
 
-#include "agent/infer/model.h"
-#include "agent/infer/runtime.h"
+#include "common/infer/model.h"
+#include "common/infer/runtime.h"
 #include "agent/infer/source.h"
 #include "agent/infer/window.h"
 #include "common/base/cleanup.h"

@@ -312,7 +312,7 @@ static enum err extract(struct cli *cli)
         e = err_from_errno(errno);
     if (e != ERR_OK)
         return err_set(&cli->info, e, "%.200s: cannot make this directory: %s", out, err_name(e));
-    e = bundle_extract(fd, trust, dir, &m, &keys, &cli->info);
+    e = bundle_extract(fd, trust, NULL, dir, &m, &keys, &cli->info);
     if (e == ERR_OK)
         e = bundle_print(cli, m, &keys);
     if (e == ERR_OK && !wants_json(cli))

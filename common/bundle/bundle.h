@@ -32,11 +32,41 @@ struct bundle_keys {
 [[nodiscard]] enum err bundle_verify(int fd, const struct trust *trust, struct manifest **ret_manifest,
                                      struct bundle_keys *ret_keys, struct err_info *info);
 
+/* Files of older versions, by digest, to rebuild deltas from. */
+struct bundle_olds {
+    /* A read-only fd of the file with this SHA-256 (close() it). ERR_NOT_FOUND. */
+    enum err (*open)(void *user, const char *sha256, int *ret_fd, struct err_info *info);
+    void *user;
+};
+
 /* The same, while writing manifest.json, the trusted signatures and all files below the directory dir: new files only,
  * mode 0444 or 0555 whatever the umask, never through a link, files and directories fsynced. Files of equal content are
- * hard links of each other. On any error what was written is removed again. ERR_CONFLICT: a file is there already. */
-[[nodiscard]] enum err bundle_extract(int fd, const struct trust *trust, int dir, struct manifest **ret_manifest,
-                                      struct bundle_keys *ret_keys, struct err_info *info);
+ * hard links of each other. On any error what was written is removed again. ERR_CONFLICT: a file is there already.
+ *
+ * olds: for a delta bundle, NULL when there are none. A delta bundle is the same signed manifest and the same
+ * signatures, so it is the same bundle with the same id; but in place of an entry `payload/<sha256 of the entry>` it
+ * may have `delta/<sha256 of the file>` (common/delta, made from one of olds) or the empty `same/<sha256 of the file>`
+ * (one of olds is that file). Nothing vouches for those entries and nothing has to: what they make is checked against
+ * the signed digest of the file. Then also: ERR_CONFLICT code `delta_wrong_base` (olds lacks what it was made from),
+ * ERR_CORRUPT code `delta_invalid`, ERR_UNSUPPORTED code `delta_unsupported`: fetch the full bundle instead. */
+[[nodiscard]] enum err bundle_extract(int fd, const struct trust *trust, const struct bundle_olds *olds, int dir,
+                                      struct manifest **ret_manifest, struct bundle_keys *ret_keys,
+                                      struct err_info *info);
+
+/* What bundle_delta found, for people and for deciding whether it is worth it. */
+struct bundle_delta_report {
+    int64_t full_size;        /* of the new bundle file */
+    int64_t delta_size;       /* of the delta bundle file */
+    size_t same, delta, full; /* entries by how they travel */
+};
+
+/* Makes the delta bundle that turns what an extracted old bundle has into a new one. Both fds are full bundles, read
+ * from their beginning; they must have been verified by the caller. Each file is predicted from the old file of the
+ * same path, else from the closest by name and size; what does not get smaller travels in full. scratch: an existing
+ * directory for temporary files. Writes the file out in one step. ERR_CONFLICT code `bundle_slots_differ`. */
+struct delta_options;
+[[nodiscard]] enum err bundle_delta(int old_fd, int new_fd, const struct delta_options *options, const char *scratch,
+                                    const char *out, struct bundle_delta_report *ret_report, struct err_info *info);
 
 /* Reads and hashes everything but TRUSTS NOTHING: for people who look into a file. ret_keys are the key ids that the
  * signatures claim. */
@@ -47,6 +77,7 @@ struct bundle_keys {
 struct bundle_file {
     const char *source; /* where it is now */
     const char *path;   /* what it is called in the bundle */
+    bool executable;    /* mode 0555, not 0444 */
 };
 
 /* Writes an unsigned bundle to the file out (replaced in one step; left as it was on error). head: the manifest without

@@ -220,9 +220,10 @@ static enum err extraction_end(void *user, const struct manifest_payload *p, str
     return e;
 }
 
-enum err bundle_extract(int fd, const struct trust *trust, int dir, struct manifest **ret_manifest,
-                        struct bundle_keys *ret_keys, struct err_info *info)
+enum err bundle_extract(int fd, const struct trust *trust, const struct bundle_olds *olds, int dir,
+                        struct manifest **ret_manifest, struct bundle_keys *ret_keys, struct err_info *info)
 {
+    (void)olds;
     struct extraction x = {.dir = dir, .fd = -1};
     struct bundle_sink sink = {.user = &x,
                                .head = extraction_head,

@@ -27,8 +27,9 @@ enum {
 
 enum manifest_kind { MANIFEST_MODEL, MANIFEST_APP, MANIFEST_AGENT };
 
-/* How the bytes of a payload entry become a file. Others (zstd, delta) are refused as unsupported. */
-enum manifest_encoding { MANIFEST_RAW };
+/* How the signed payload entry becomes a file: as it is, or by decompressing one zstd frame. (Deltas are not signed:
+ * they stand beside the signed manifest, see bundle.h.) Others are refused as unsupported. */
+enum manifest_encoding { MANIFEST_RAW, MANIFEST_ZSTD };
 
 struct manifest_file {
     const char *path; /* relative; segments of [A-Za-z0-9._+@-], never "." or ".." or manifest.json* */
@@ -59,10 +60,50 @@ struct manifest_model {
     const json_t *labels; /* array of strings, or NULL */
 };
 
+/* A program with its arguments, started directly, never by a shell. words[0] is the path of one of the files. */
+struct manifest_command {
+    size_t count; /* 0: none */
+    const char **words;
+};
+
+/* What a device does with the files of an app. Commands run in the version's directory with a time limit. */
+struct manifest_app {
+    const char *unit;               /* path of a systemd unit among the files, or NULL */
+    struct manifest_command run;    /* without a unit: the program that is kept running; none: only files */
+    struct manifest_command before; /* once, after staging and before the switch: the self-test */
+    struct manifest_command check;  /* during probation, again and again: 0 is healthy */
+    struct manifest_command stop;   /* before another version takes over; none: SIGTERM */
+    int timeout_s;                  /* of each command, 1 … 3600 */
+};
+
+/* The agent's own next version. */
+struct manifest_agent {
+    const char *program; /* path of muster-agent among the files, mode 0555; its helpers stand beside it */
+};
+
+/* What a model has to answer before it is switched to: samples (float32, little-endian, back to back) and the first
+ * output of each, to compare within a tolerance. */
+struct manifest_selftest {
+    const char *samples; /* path among the files; NULL: no such test */
+    const char *outputs; /* path among the files */
+    double tolerance;    /* largest absolute difference, 0 … 1e9 */
+};
+
+/* Rules of probation. */
+struct manifest_health {
+    double max_error_rate; /* of inferences, 0 … 1; default 0.01 */
+    int max_restarts;      /* of the program, 0 … 100; default 0 */
+};
+
 struct manifest_requires {
     size_t hardware_count; /* 0: any hardware */
     const char **hardware; /* ids of which the device's must be one */
     const char *min_agent; /* version, or NULL */
+    const char *runtime;   /* least version of ONNX Runtime, like 1.16.0, or NULL */
+    int64_t memory;        /* bytes of memory the device must have in all, 0: any */
+    int64_t disk;          /* bytes that must be free for it, besides its files; 0: none */
+    size_t accelerator_count;
+    const char **accelerators; /* the device must have one of these; 0: none needed */
 };
 
 /* Everything is owned by the manifest and lives as long as it. */
@@ -78,7 +119,11 @@ struct manifest {
     struct manifest_file *files;
     struct manifest_payload *payload; /* in the archive's order; every file has one, every one makes a file */
     struct manifest_model model;      /* when kind is MANIFEST_MODEL */
-    const json_t *profile;            /* drift reference (common/wire/profile.h), or NULL */
+    struct manifest_app app;          /* when kind is MANIFEST_APP */
+    struct manifest_agent agent;      /* when kind is MANIFEST_AGENT */
+    struct manifest_selftest selftest;
+    struct manifest_health health;
+    const json_t *profile; /* drift reference (common/wire/profile.h), or NULL */
     struct manifest_requires requires_;
     json_t *json; /* the whole document */
 };

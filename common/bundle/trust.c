@@ -57,6 +57,7 @@ enum err trust_load(const char *dir, struct trust **ret_trust, struct err_info *
     cleanup_trust struct trust *trust = calloc(1, sizeof *trust);
     if (trust == NULL)
         return ERR_NO_MEMORY;
+    trust->required = 1;
     for (const struct dirent *entry = readdir(stream); entry != NULL; entry = readdir(stream)) {
         enum err e =
             is_public_key_name(entry->d_name) ? key_file_add(trust, dirfd(stream), dir, entry->d_name, info) : ERR_OK;

@@ -8,6 +8,7 @@
 enum { TRUST_KEYS_MAX = 64 };
 
 struct trust {
+    size_t required; /* how many different keys must have signed; trust_load sets 1 */
     size_t count;
     struct minisig_public keys[TRUST_KEYS_MAX];
 };

@@ -29,7 +29,7 @@ static void round_trip(void **state)
     cleanup_manifest struct manifest *m = NULL;
     cleanup_fd int fd = kit_open(&k, "b.mub");
     cleanup_fd int out = kit_open(&k, "out");
-    assert_int_equal(bundle_extract(fd, &k.trust, out, &m, &keys, NULL), ERR_OK);
+    assert_int_equal(bundle_extract(fd, &k.trust, NULL, out, &m, &keys, NULL), ERR_OK);
     minisig_id_text(k.key.id, id);
     assert_int_equal(keys.count, 1);
     assert_string_equal(keys.ids[0], id);
@@ -166,10 +166,10 @@ static void bad_sources_make_no_bundle(void **state)
     (void)kit_path(&k, "model", model);
     json_auto_t *head =
         json_pack("{s:s, s:s, s:s, s:i}", "kind", "app", "name", "digits", "version", "1.0.0", "release_counter", 1);
-    const struct bundle_file missing = {"/nonexistent/model", "model.onnx"};
-    const struct bundle_file folder = {k.path, "model.onnx"};
-    const struct bundle_file escape = {model, "../model.onnx"};
-    const struct bundle_file fine = {model, "model.onnx"};
+    const struct bundle_file missing = {"/nonexistent/model", "model.onnx", false};
+    const struct bundle_file folder = {k.path, "model.onnx", false};
+    const struct bundle_file escape = {model, "../model.onnx", false};
+    const struct bundle_file fine = {model, "model.onnx", false};
     assert_int_equal(bundle_create(head, &missing, 1, 0, out, &m, &info), ERR_NOT_FOUND);
     assert_non_null(strstr(info.text, "/nonexistent/model"));
     assert_int_equal(bundle_create(head, &folder, 1, 0, out, &m, NULL), ERR_INVALID);
@@ -197,7 +197,7 @@ static void a_full_directory_is_left_alone(void **state)
     cleanup_fd int fd = kit_open(&k, "b.mub");
     cleanup_fd int out = kit_open(&k, "out");
     struct err_info info = {0};
-    assert_int_equal(bundle_extract(fd, &k.trust, out, &m, NULL, &info), ERR_CONFLICT);
+    assert_int_equal(bundle_extract(fd, &k.trust, NULL, out, &m, NULL, &info), ERR_CONFLICT);
     assert_non_null(strstr(info.text, "bin/run"));
     assert_file(&k, "out/bin/run", "mine", 0644);
     assert_int_equal(kit_count(&k, "out"), 1);
@@ -217,7 +217,7 @@ static void a_link_in_the_way_is_not_followed(void **state)
     assert_int_equal(symlink(path, kit_path(&k, "out/copy", link)), 0);
     cleanup_fd int fd = kit_open(&k, "b.mub");
     cleanup_fd int out = kit_open(&k, "out");
-    assert_int_not_equal(bundle_extract(fd, &k.trust, out, &m, NULL, NULL), ERR_OK);
+    assert_int_not_equal(bundle_extract(fd, &k.trust, NULL, out, &m, NULL, NULL), ERR_OK);
     assert_int_equal(kit_count(&k, "outside"), 0);
     assert_int_equal(kit_count(&k, "out"), 1);
     assert_null(m);

@@ -133,7 +133,7 @@ static void expect(const struct forge *f, const char *what, const char *name, en
     info = (struct err_info){0};
     assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
     cleanup_fd int out = kit_open(&f->kit, "out");
-    e = bundle_extract(fd, &f->kit.trust, out, &m, NULL, &info);
+    e = bundle_extract(fd, &f->kit.trust, NULL, out, &m, NULL, &info);
     if (e != wanted || strcmp(info.code, code) != 0)
         fail_msg("%s: extract: %s, code \"%s\", %s", what, err_name(e), info.code, info.text);
     for (const char *c = info.text; *c != '\0'; c++)
@@ -593,7 +593,7 @@ static void cut_short(void **state)
         kit_put(&f.kit, "b.mub", bytes, cut);
         cleanup_fd int fd = kit_open(&f.kit, "b.mub");
         cleanup_fd int out = kit_open(&f.kit, "out");
-        enum err e = bundle_extract(fd, &f.kit.trust, out, &m, NULL, NULL);
+        enum err e = bundle_extract(fd, &f.kit.trust, NULL, out, &m, NULL, NULL);
         if (e == ERR_OK || kit_count(&f.kit, "out") != 0)
             fail_msg("cut to %zu of %zu bytes: %s", cut, len, err_name(e));
     }

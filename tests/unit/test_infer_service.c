@@ -1,5 +1,5 @@
 /* muster-infer without its process: the real digits model in ONNX Runtime, what is counted, and every refusal. */
-#include "agent/infer/model.h"
+#include "common/infer/model.h"
 #include "agent/infer/service.h"
 #include "common/base/cleanup.h"
 #include "common/base/file.h"
@@ -62,7 +62,7 @@ static void manifest_put(const struct folder *f, const char *model, const char *
         assert_int_equal(json_object_set(head, "profile", (json_t *)profile), 0);
     struct manifest *m = NULL;
     struct err_info info = {0};
-    const struct bundle_file file = {model, "model.onnx"};
+    const struct bundle_file file = {model, "model.onnx", false};
     enum err e = bundle_create(head, &file, 1, 1764000000000, in(f, "bundle.mub", bundle), &m, &info);
     json_decref(head);
     if (e != ERR_OK)

@@ -1,6 +1,6 @@
-#include "agent/infer/model.h"
+#include "common/infer/model.h"
 
-#include "agent/infer/quiet.h"
+#include "common/infer/quiet.h"
 #include "common/base/cleanup.h"
 #include "common/base/file.h"
 #include "common/base/text.h"

@@ -1,4 +1,4 @@
-#include "agent/infer/runtime.h"
+#include "common/infer/runtime.h"
 
 #include <dlfcn.h>
 #include <glob.h>

@@ -1,4 +1,4 @@
-#include "agent/infer/quiet.h"
+#include "common/infer/quiet.h"
 
 #include "common/base/cleanup.h"
 

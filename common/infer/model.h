@@ -1,7 +1,7 @@
 #pragma once
 /* One model: the bytes that were hashed are the bytes that run. One thread. */
 
-#include "agent/infer/runtime.h"
+#include "common/infer/runtime.h"
 #include "common/base/crypt.h"
 
 #include <stddef.h>
