@@ -198,6 +198,8 @@ static enum err extraction_head(void *user, const struct manifest *m, const stru
 static enum err extraction_begin(void *user, const struct manifest_payload *p, struct err_info *info)
 {
     struct extraction *x = user;
+    if (p->encoding != MANIFEST_RAW)
+        return err_code(info, ERR_UNSUPPORTED, "manifest_unsupported", "this version cannot unpack zstd");
     return file_start(x, manifest_payload_file(x->manifest, p)->path, info);
 }
 

@@ -2,14 +2,15 @@
 
 #include "common/base/cleanup.h"
 #include "common/base/text.h"
+#include "common/bundle/manifest_parts.h"
 #include "common/wire/profile.h"
 
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
-enum { SCHEMA = 1, TENSOR_NAME_MAX = 255, LABELS_MAX = 1000, NOTES_MAX = 4000, HARDWARE_TEXT_MAX = 128 };
+enum { SCHEMA = 1, NOTES_MAX = 4000, RESTARTS_MAX = 100 };
+#define ERROR_RATE_DEFAULT 0.01
 #define COUNTER_MAX (((int64_t)1 << 53) - 1) /* exact in every JSON reader */
 
 /* ---- words and paths ---- */
@@ -85,35 +86,6 @@ static bool path_ok(const char *path)
         if (*s++ != '/')
             return false;
     }
-}
-
-/* ---- errors: the field gets the path of the object it is in ---- */
-
-[[gnu::format(printf, 3, 4)]] static enum err inside(struct err_info *info, enum err e, const char *fmt, ...)
-{
-    if (e == ERR_OK || e == ERR_NO_MEMORY)
-        return e;
-    char where[ERR_FIELD_MAX];
-    va_list args;
-    va_start(args, fmt);
-    (void)vsnprintf(where, sizeof where, fmt, args);
-    va_end(args);
-    char field[ERR_FIELD_MAX];
-    char text[ERR_TEXT_MAX];
-    bool nested = info->field[0] != '\0';
-    (void)snprintf(field, sizeof field, "%.40s%s%.50s", where, nested ? "." : "", info->field);
-    (void)snprintf(text, sizeof text, "%.60s: %.300s", where, info->text);
-    (void)text_copy(info->field, sizeof info->field, field);
-    (void)text_copy(info->text, sizeof info->text, text);
-    return e;
-}
-
-static enum err unsupported(struct err_info *info, const char *what, const char *name)
-{
-    enum err e =
-        err_code(info, ERR_UNSUPPORTED, "manifest_unsupported", "this version does not know %s \"%.60s\"", what, name);
-    err_next(info, "Update this program, or make the bundle without it.");
-    return e;
 }
 
 /* ---- files and payload ---- */
@@ -195,7 +167,7 @@ static enum err files_parse(struct manifest *m, struct err_info *info)
         if (e == ERR_OK)
             e = file_check(m, i, info);
         if (e != ERR_OK)
-            return inside(info, e, "files[%zu]", i);
+            return manifest_inside(info, e, "files[%zu]", i);
         total += m->files[i].size; /* at most 1000 * 2^40 */
         m->file_count++;
     }
@@ -229,8 +201,8 @@ static enum err payload_entry_parse(const struct manifest *m, const json_t *json
     enum err e = json_is_object(json) ? ERR_OK : err_set(info, ERR_INVALID, "an object is expected");
     if (e == ERR_OK)
         e = json_get_text(json, "encoding", 32, &encoding, info);
-    if (e == ERR_OK && !text_eq(encoding, "raw"))
-        e = unsupported(info, "the encoding", encoding);
+    if (e == ERR_OK && !text_eq(encoding, "raw") && !text_eq(encoding, "zstd"))
+        e = manifest_unsupported(info, "the encoding", encoding);
     if (e == ERR_OK)
         e = json_only(json, members, info);
     if (e == ERR_OK)
@@ -241,14 +213,20 @@ static enum err payload_entry_parse(const struct manifest *m, const json_t *json
         e = sha256_get(json, "sha256", &entry->sha256, info);
     if (e != ERR_OK)
         return e;
-    entry->encoding = MANIFEST_RAW;
+    entry->encoding = text_eq(encoding, "raw") ? MANIFEST_RAW : MANIFEST_ZSTD;
     const struct manifest_file *file = file_by_sha256(m, entry->file);
     if (file == NULL)
         return err_field(info, ERR_INVALID, "file", "no file has this sha256");
     if (payload_for(m, entry->file) != NULL)
         return err_field(info, ERR_INVALID, "file", "an entry before makes the same file");
-    if (strcmp(entry->sha256, entry->file) != 0 || entry->size != file->size)
+    for (size_t i = 0; i < m->payload_count; i++)
+        if (strcmp(m->payload[i].sha256, entry->sha256) == 0)
+            return err_field(info, ERR_INVALID, "sha256", "an entry before has the same sha256, so the same name");
+    bool same = strcmp(entry->sha256, entry->file) == 0;
+    if (entry->encoding == MANIFEST_RAW && (!same || entry->size != file->size))
         return err_field(info, ERR_INVALID, "sha256", "a raw entry must have its file's sha256 and size");
+    if (entry->encoding == MANIFEST_ZSTD && (same || entry->size == 0))
+        return err_field(info, ERR_INVALID, "sha256", "a zstd entry has a size and a sha256 of its own");
     return ERR_OK;
 }
 
@@ -264,7 +242,7 @@ static enum err payload_parse(struct manifest *m, struct err_info *info)
     for (size_t i = 0; i < json_array_size(array); i++) {
         e = payload_entry_parse(m, json_array_get(array, i), &m->payload[i], info);
         if (e != ERR_OK)
-            return inside(info, e, "payload[%zu]", i);
+            return manifest_inside(info, e, "payload[%zu]", i);
         m->payload_count++;
     }
     for (size_t i = 0; i < m->file_count; i++)
@@ -274,90 +252,7 @@ static enum err payload_parse(struct manifest *m, struct err_info *info)
     return ERR_OK;
 }
 
-/* ---- model ---- */
-
-static enum err tensor_parse(const json_t *json, struct manifest_tensor *tensor, struct err_info *info)
-{
-    static const char *const members[] = {"name", "type", "shape", NULL};
-    json_t *shape = NULL;
-    enum err e = json_only(json, members, info);
-    if (e == ERR_OK)
-        e = json_get_text(json, "name", TENSOR_NAME_MAX, &tensor->name, info);
-    if (e == ERR_OK)
-        e = json_get_text(json, "type", 16, &tensor->type, info);
-    if (e == ERR_OK)
-        e = json_get_array(json, "shape", MANIFEST_RANK_MAX, &shape, info);
-    if (e != ERR_OK)
-        return e;
-    for (size_t i = 0; i < json_array_size(shape); i++) {
-        const json_t *n = json_array_get(shape, i);
-        int64_t value = json_integer_value(n);
-        if (!json_is_integer(n) || (value != -1 && (value < 1 || value > INT32_MAX)))
-            return err_field(info, ERR_INVALID, "shape", "a dimension is a whole number from 1 to %d, or -1 for any",
-                             INT32_MAX);
-        tensor->shape[tensor->rank++] = value;
-    }
-    return ERR_OK;
-}
-
-static enum err tensors_parse(const json_t *model, const char *key, struct manifest_tensor **ret_tensors,
-                              size_t *ret_count, struct err_info *info)
-{
-    json_t *array = NULL;
-    if (!json_has(model, key))
-        return ERR_OK;
-    enum err e = json_get_array(model, key, MANIFEST_INPUTS_MAX, &array, info);
-    if (e != ERR_OK || json_array_size(array) == 0)
-        return e;
-    cleanup_free struct manifest_tensor *tensors = calloc(json_array_size(array), sizeof *tensors);
-    if (tensors == NULL)
-        return ERR_NO_MEMORY;
-    for (size_t i = 0; i < json_array_size(array); i++) {
-        e = tensor_parse(json_array_get(array, i), &tensors[i], info);
-        if (e != ERR_OK)
-            return inside(info, e, "%s[%zu]", key, i);
-    }
-    *ret_count = json_array_size(array);
-    *ret_tensors = tensors;
-    tensors = NULL;
-    return ERR_OK;
-}
-
-/* An optional array of at most max strings. */
-static enum err texts_check(const json_t *object, const char *key, size_t max, json_t **ret_array,
-                            struct err_info *info)
-{
-    json_t *array = NULL;
-    enum err e = json_has(object, key) ? json_get_array(object, key, max, &array, info) : ERR_OK;
-    for (size_t i = 0; e == ERR_OK && i < json_array_size(array); i++)
-        if (!json_is_string(json_array_get(array, i)))
-            e = err_field(info, ERR_INVALID, key, "\"%s\" must be an array of strings", key);
-    if (e == ERR_OK)
-        *ret_array = array;
-    return e;
-}
-
-static enum err model_parse(struct manifest *m, struct err_info *info)
-{
-    json_t *json = NULL;
-    json_t *labels = NULL;
-    if (m->kind != MANIFEST_MODEL)
-        return ERR_OK;
-    enum err e = json_get_object(m->json, "model", &json, info);
-    if (e != ERR_OK)
-        return e;
-    e = json_get_text(json, "file", MANIFEST_PATH_MAX, &m->model.file, info);
-    if (e == ERR_OK && manifest_file_find(m, m->model.file) == NULL)
-        e = err_field(info, ERR_INVALID, "file", "\"%.80s\" is not among the files", m->model.file);
-    if (e == ERR_OK)
-        e = tensors_parse(json, "inputs", &m->model.inputs, &m->model.input_count, info);
-    if (e == ERR_OK)
-        e = tensors_parse(json, "outputs", &m->model.outputs, &m->model.output_count, info);
-    if (e == ERR_OK)
-        e = texts_check(json, "labels", LABELS_MAX, &labels, info);
-    m->model.labels = labels;
-    return inside(info, e, "model");
-}
+/* ---- profile ---- */
 
 static enum err profile_check(struct manifest *m, struct err_info *info)
 {
@@ -365,58 +260,92 @@ static enum err profile_check(struct manifest *m, struct err_info *info)
     if (!json_has(m->json, "profile"))
         return ERR_OK;
     m->profile = json_object_get(m->json, "profile");
-    return inside(info, profile_from_json(m->profile, &profile, info), "profile");
+    return manifest_inside(info, profile_from_json(m->profile, &profile, info), "profile");
 }
 
 /* ---- requires, critical ---- */
 
-/* A requirement that is not understood cannot be met: unlike elsewhere, unknown members are refused. */
-static enum err requires_known(const json_t *json, struct err_info *info)
+/* An optional version. */
+static enum err version_get(const json_t *object, const char *key, const char **ret_version, struct err_info *info)
 {
-    static const char *const members[] = {"hardware", "min_agent", NULL};
-    if (json_only(json, members, info) == ERR_OK)
+    const char *version = NULL;
+    if (!json_has(object, key))
         return ERR_OK;
-    return unsupported(info, "the requirement", info->field);
+    enum err e = json_get_text(object, key, MANIFEST_VERSION_MAX, &version, info);
+    if (e == ERR_OK && !manifest_version_ok(version))
+        e = err_field(info, ERR_INVALID, key, "\"%s\" must be a version like 1.2.3", key);
+    if (e == ERR_OK)
+        *ret_version = version;
+    return e;
 }
 
+/* An optional number of bytes. */
+static enum err bytes_get(const json_t *object, const char *key, int64_t *ret_bytes, struct err_info *info)
+{
+    return json_has(object, key) ? json_get_i64(object, key, 0, MANIFEST_SIZE_MAX, ret_bytes, info) : ERR_OK;
+}
+
+/* A requirement that is not understood cannot be met: unlike elsewhere, unknown members are refused. */
 static enum err requires_parse(struct manifest *m, struct err_info *info)
 {
+    static const char *const members[] = {"hardware", "min_agent", "runtime", "memory", "disk", "accelerator", NULL};
+    struct manifest_requires *needs = &m->requires_;
     json_t *json = NULL;
-    json_t *hardware = NULL;
     if (!json_has(m->json, "requires"))
         return ERR_OK;
     enum err e = json_get_object(m->json, "requires", &json, info);
     if (e == ERR_OK)
-        e = requires_known(json, info);
+        e = manifest_known(json, members, "the requirement", info);
     if (e == ERR_OK)
-        e = texts_check(json, "hardware", MANIFEST_HARDWARE_MAX, &hardware, info);
-    if (e == ERR_OK && json_has(json, "min_agent"))
-        e = json_get_text(json, "min_agent", MANIFEST_VERSION_MAX, &m->requires_.min_agent, info);
-    if (e == ERR_OK && m->requires_.min_agent != NULL && !manifest_version_ok(m->requires_.min_agent))
-        e = err_field(info, ERR_INVALID, "min_agent", "\"min_agent\" must be a version like 1.2.3");
-    if (e != ERR_OK || json_array_size(hardware) == 0)
-        return inside(info, e, "requires");
-    m->requires_.hardware = calloc(json_array_size(hardware), sizeof *m->requires_.hardware);
-    if (m->requires_.hardware == NULL)
-        return ERR_NO_MEMORY;
-    for (size_t i = 0; i < json_array_size(hardware); i++)
-        m->requires_.hardware[m->requires_.hardware_count++] = json_string_value(json_array_get(hardware, i));
-    return ERR_OK;
+        e = manifest_text_list(json, "hardware", MANIFEST_HARDWARE_MAX, &needs->hardware, &needs->hardware_count, info);
+    if (e == ERR_OK)
+        e = version_get(json, "min_agent", &needs->min_agent, info);
+    if (e == ERR_OK)
+        e = version_get(json, "runtime", &needs->runtime, info);
+    if (e == ERR_OK)
+        e = bytes_get(json, "memory", &needs->memory, info);
+    if (e == ERR_OK)
+        e = bytes_get(json, "disk", &needs->disk, info);
+    if (e == ERR_OK)
+        e = manifest_text_list(json, "accelerator", MANIFEST_HARDWARE_MAX, &needs->accelerators,
+                               &needs->accelerator_count, info);
+    return manifest_inside(info, e, "requires");
+}
+
+/* Rules of probation; a rule that is not understood would not be kept. */
+static enum err health_parse(struct manifest *m, struct err_info *info)
+{
+    static const char *const members[] = {"max_error_rate", "max_restarts", NULL};
+    json_t *json = NULL;
+    int64_t restarts = 0;
+    m->health.max_error_rate = ERROR_RATE_DEFAULT;
+    if (!json_has(m->json, "health"))
+        return ERR_OK;
+    enum err e = json_get_object(m->json, "health", &json, info);
+    if (e == ERR_OK)
+        e = manifest_known(json, members, "the rule of health", info);
+    if (e == ERR_OK && json_has(json, "max_error_rate"))
+        e = json_get_f64(json, "max_error_rate", 0, 1, &m->health.max_error_rate, info);
+    if (e == ERR_OK && json_has(json, "max_restarts"))
+        e = json_get_i64(json, "max_restarts", 0, RESTARTS_MAX, &restarts, info);
+    m->health.max_restarts = (int)restarts;
+    return manifest_inside(info, e, "health");
 }
 
 /* Names of top-level members that a reader must understand: what this version enforces. */
 static enum err critical_check(const struct manifest *m, struct err_info *info)
 {
-    static const char *const known[] = {"files", "payload", "model", "profile", "requires", "release_counter"};
+    static const char *const known[] = {"files",   "payload",  "model",           "app",      "agent",
+                                        "profile", "requires", "release_counter", "selftest", "health"};
     json_t *names = NULL;
-    enum err e = texts_check(m->json, "critical", 100, &names, info);
+    enum err e = manifest_texts(m->json, "critical", 100, &names, info);
     for (size_t i = 0; e == ERR_OK && i < json_array_size(names); i++) {
         const char *name = json_string_value(json_array_get(names, i));
         bool found = false;
         for (size_t k = 0; k < sizeof known / sizeof known[0] && !found; k++)
             found = strcmp(known[k], name) == 0;
         if (!found)
-            e = unsupported(info, "what the manifest calls critical,", name);
+            e = manifest_unsupported(info, "what the manifest calls critical,", name);
     }
     return e;
 }
@@ -432,7 +361,7 @@ static enum err kind_parse(struct manifest *m, struct err_info *info)
         if (text_eq(text, manifest_kind_name(m->kind)))
             return ERR_OK;
     }
-    return e != ERR_OK ? e : unsupported(info, "the kind", text);
+    return e != ERR_OK ? e : manifest_unsupported(info, "the kind", text);
 }
 
 static enum err head_parse(struct manifest *m, struct err_info *info)
@@ -441,7 +370,7 @@ static enum err head_parse(struct manifest *m, struct err_info *info)
     const char *notes = NULL;
     enum err e = json_get_i64(m->json, "schema", 1, COUNTER_MAX, &number, info);
     if (e == ERR_OK && number != SCHEMA)
-        return unsupported(info, "a schema other than", "1");
+        return manifest_unsupported(info, "a schema other than", "1");
     if (e == ERR_OK)
         e = kind_parse(m, info);
     if (e == ERR_OK)
@@ -477,9 +406,11 @@ static enum err document_parse(struct manifest *m, struct err_info *info)
     if (e == ERR_OK)
         e = payload_parse(m, info);
     if (e == ERR_OK)
-        e = model_parse(m, info);
+        e = manifest_kind_parse(m, info);
     if (e == ERR_OK)
         e = profile_check(m, info);
+    if (e == ERR_OK)
+        e = health_parse(m, info);
     return e == ERR_OK ? requires_parse(m, info) : e;
 }
 
@@ -526,9 +457,9 @@ struct manifest *manifest_free(struct manifest *manifest)
     free(manifest->raw);
     free(manifest->files);
     free(manifest->payload);
-    free(manifest->model.inputs);
-    free(manifest->model.outputs);
     free(manifest->requires_.hardware);
+    free(manifest->requires_.accelerators);
+    manifest_kind_free(manifest);
     json_decref(manifest->json);
     free(manifest);
     return NULL;

@@ -21,7 +21,8 @@ enum {
     MANIFEST_VERSION_MAX = 64,  /* bytes of a version */
     MANIFEST_INPUTS_MAX = 32,   /* tensors in or out */
     MANIFEST_RANK_MAX = 8,      /* dimensions of a tensor */
-    MANIFEST_HARDWARE_MAX = 64, /* hardware ids */
+    MANIFEST_HARDWARE_MAX = 64, /* hardware ids, accelerators */
+    MANIFEST_WORDS_MAX = 64,    /* words of a command, its program among them */
 };
 #define MANIFEST_SIZE_MAX ((int64_t)1 << 40) /* bytes of one file, and of all files together */
 

@@ -164,8 +164,8 @@ static void bad_sources_make_no_bundle(void **state)
     struct err_info info = {0};
     (void)kit_path(&k, "b.mub", out);
     (void)kit_path(&k, "model", model);
-    json_auto_t *head =
-        json_pack("{s:s, s:s, s:s, s:i}", "kind", "app", "name", "digits", "version", "1.0.0", "release_counter", 1);
+    json_auto_t *head = json_pack("{s:s, s:s, s:s, s:i, s:{}}", "kind", "app", "name", "digits", "version", "1.0.0",
+                                  "release_counter", 1, "app");
     const struct bundle_file missing = {"/nonexistent/model", "model.onnx", false};
     const struct bundle_file folder = {k.path, "model.onnx", false};
     const struct bundle_file escape = {model, "../model.onnx", false};

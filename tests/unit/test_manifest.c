@@ -110,18 +110,20 @@ struct bad {
     enum err e;        /* ERR_OK: not refused */
 };
 
-static const struct bad bads[] = {
+static const struct bad bad_models[] = {
     {"schema", NULL, "schema", ERR_INVALID},
     {"schema", "2", "", ERR_UNSUPPORTED},
     {"schema", "\"1\"", "schema", ERR_INVALID},
     {"kind", "\"driver\"", "", ERR_UNSUPPORTED},
     {"kind", NULL, "kind", ERR_INVALID},
-    {"kind", "\"app\"", "", ERR_OK},
+    {"kind", "\"app\"", "model", ERR_INVALID},
+    {"kind", "\"agent\"", "name", ERR_INVALID},
     {"name", NULL, "name", ERR_INVALID},
     {"name", "\"Digits\"", "name", ERR_INVALID},
     {"name", "\"-digits\"", "name", ERR_INVALID},
     {"name", "\"\"", "name", ERR_INVALID},
     {"name", "\"../x\"", "name", ERR_INVALID},
+    {"name", "\"agent\"", "name", ERR_INVALID},
     {"version", "\"1.2\"", "version", ERR_INVALID},
     {"version", "\"1.02.3\"", "version", ERR_INVALID},
     {"version", "7", "version", ERR_INVALID},
@@ -132,11 +134,22 @@ static const struct bad bads[] = {
     {"created", NULL, "created", ERR_INVALID},
     {"notes", "5", "notes", ERR_INVALID},
     {"notes", NULL, "", ERR_OK},
+    {"critical", "[\"selftest\",\"health\",\"app\",\"agent\"]", "", ERR_OK},
     {"critical", "[\"attestation\"]", "", ERR_UNSUPPORTED},
     {"critical", "[1]", "critical", ERR_INVALID},
     {"requires/hardware", "[1]", "requires.hardware", ERR_INVALID},
     {"requires/min_agent", "\"new\"", "requires.min_agent", ERR_INVALID},
-    {"requires/memory", "1000", "requires", ERR_UNSUPPORTED},
+    {"requires/memory", "1000", "", ERR_OK},
+    {"requires/memory", "-1", "requires.memory", ERR_INVALID},
+    {"requires/memory", "1.5", "requires.memory", ERR_INVALID},
+    {"requires/disk", "1099511627776", "", ERR_OK},
+    {"requires/disk", "1099511627777", "requires.disk", ERR_INVALID},
+    {"requires/runtime", "\"1.16.0\"", "", ERR_OK},
+    {"requires/runtime", "\"1.16\"", "requires.runtime", ERR_INVALID},
+    {"requires/accelerator", "[\"cuda\", \"hailo-8\"]", "", ERR_OK},
+    {"requires/accelerator", "[]", "", ERR_OK},
+    {"requires/accelerator", "\"cuda\"", "requires.accelerator", ERR_INVALID},
+    {"requires/moon_phase", "\"full\"", "requires", ERR_UNSUPPORTED},
     {"requires", NULL, "", ERR_OK},
     {"files", "[]", "files", ERR_INVALID},
     {"files", NULL, "files", ERR_INVALID},
@@ -173,7 +186,14 @@ static const struct bad bads[] = {
     {"payload/0/file", "\"" C "\"", "payload[0].file", ERR_INVALID},
     {"payload/0/sha256", "\"" C "\"", "payload[0].sha256", ERR_INVALID},
     {"payload/0/size", "9", "payload[0].sha256", ERR_INVALID},
-    {"payload/0/encoding", "\"zstd\"", "payload[0]", ERR_UNSUPPORTED},
+    {"payload/0/encoding", "\"brotli\"", "payload[0]", ERR_UNSUPPORTED},
+    {"payload/0/encoding", "\"delta\"", "payload[0]", ERR_UNSUPPORTED},
+    {"payload/0/encoding", "\"zstd\"", "payload[0].sha256", ERR_INVALID},
+    {"payload/0", "{\"file\":\"" A "\",\"encoding\":\"zstd\",\"size\":7,\"sha256\":\"" C "\"}", "", ERR_OK},
+    {"payload/0", "{\"file\":\"" A "\",\"encoding\":\"zstd\",\"size\":0,\"sha256\":\"" C "\"}", "payload[0].sha256",
+     ERR_INVALID},
+    {"payload/1", "{\"file\":\"" B "\",\"encoding\":\"zstd\",\"size\":7,\"sha256\":\"" A "\"}", "payload[1].sha256",
+     ERR_INVALID},
     {"payload/0/encoding", NULL, "payload[0].encoding", ERR_INVALID},
     {"payload/0/from", "\"" C "\"", "payload[0].from", ERR_INVALID},
     {"model", NULL, "model", ERR_INVALID},
@@ -187,14 +207,164 @@ static const struct bad bads[] = {
     {"profile", "{}", NULL, ERR_INVALID},
     {"profile/features/0/counts", "[1,2]", NULL, ERR_INVALID},
     {"profile", NULL, "", ERR_OK},
+    {"app", "{}", "app", ERR_INVALID},
+    {"agent", "{\"program\":\"bin/run\"}", "agent", ERR_INVALID},
+    {"app", "null", "", ERR_OK},
+    {"selftest", "{\"samples\":\"bin/run\",\"outputs\":\"copy/model.onnx\",\"tolerance\":0.001}", "selftest.outputs",
+     ERR_INVALID}, /* 10 bytes */
+    {"selftest", "{\"samples\":\"bin/run\",\"outputs\":\"bin/run\",\"tolerance\":0.001}", "selftest.outputs",
+     ERR_INVALID},
+    {"selftest", "{\"samples\":\"in\",\"outputs\":\"out\",\"tolerance\":0.001}", "selftest.samples", ERR_INVALID},
+    {"selftest", "{\"samples\":\"bin/run\"}", "selftest.outputs", ERR_INVALID},
+    {"selftest", "[]", "selftest", ERR_INVALID},
+    {"health", "{}", "", ERR_OK},
+    {"health", "{\"max_error_rate\":0.5,\"max_restarts\":100}", "", ERR_OK},
+    {"health", "{\"max_error_rate\":1.01}", "health.max_error_rate", ERR_INVALID},
+    {"health", "{\"max_restarts\":101}", "health.max_restarts", ERR_INVALID},
+    {"health", "{\"max_restarts\":-1}", "health.max_restarts", ERR_INVALID},
+    {"health", "{\"max_latency_ms\":5}", "health", ERR_UNSUPPORTED},
 };
 
-static void bad_ones_are_refused(void **state)
+/* ---- apps, the agent, self-tests ---- */
+
+#define FILES                                                                                                          \
+    "\"files\":[{\"path\":\"bin/run\",\"size\":20,\"sha256\":\"" A "\",\"mode\":\"0555\"},"                            \
+    "{\"path\":\"etc/x.service\",\"size\":12,\"sha256\":\"" B "\",\"mode\":\"0444\"},"                                 \
+    "{\"path\":\"x@.service\",\"size\":12,\"sha256\":\"" C "\",\"mode\":\"0444\"}],"                                   \
+    "\"payload\":[{\"file\":\"" A "\",\"encoding\":\"raw\",\"size\":20,\"sha256\":\"" A "\"},"                         \
+    "{\"file\":\"" B "\",\"encoding\":\"raw\",\"size\":12,\"sha256\":\"" B "\"},"                                      \
+    "{\"file\":\"" C "\",\"encoding\":\"raw\",\"size\":12,\"sha256\":\"" C "\"}],"
+#define HEAD(kind, name)                                                                                               \
+    "{\"schema\":1,\"kind\":\"" kind "\",\"name\":\"" name                                                             \
+    "\",\"version\":\"1.0.0\",\"release_counter\":1,\"created\":0," FILES
+
+static const char good_app[] =
+    HEAD("app", "counter") "\"critical\":[\"app\",\"health\"],\"health\":{\"max_restarts\":2},"
+                           "\"app\":{\"run\":[\"bin/run\",\"--port\",\"80\",\"\"],\"timeout_s\":9,"
+                           "\"commands\":{\"before\":[\"bin/run\",\"--test\"],\"check\":[\"bin/"
+                           "run\",\"--ping\"],\"stop\":[\"bin/run\",\"--stop\"]}}}";
+
+static const struct bad bad_apps[] = {
+    {"app", NULL, "app", ERR_INVALID},
+    {"app", "null", "app", ERR_INVALID},
+    {"app", "{}", "", ERR_OK},
+    {"app/exec", "[\"bin/run\"]", "app", ERR_UNSUPPORTED},
+    {"app/run", "[\"/bin/sh\",\"-c\",\"true\"]", "app.run", ERR_INVALID},
+    {"app/run", "[\"etc/x.service\"]", "app.run", ERR_INVALID},
+    {"app/run", "[]", "app.run", ERR_INVALID},
+    {"app/run", "\"bin/run\"", "app.run", ERR_INVALID},
+    {"app/run", "[\"bin/run\",1]", "app.run", ERR_INVALID},
+    {"app/run", NULL, "", ERR_OK},
+    {"app/unit", "\"etc/x.service\"", "app.unit", ERR_INVALID}, /* and "run" */
+    {"app/commands/before", "[\"run\"]", "app.commands.before", ERR_INVALID},
+    {"app/commands/check", "[\"etc/x.service\"]", "app.commands.check", ERR_INVALID},
+    {"app/commands/stop", "{}", "app.commands.stop", ERR_INVALID},
+    {"app/commands/after", "[\"bin/run\"]", "app.commands", ERR_UNSUPPORTED},
+    {"app/commands", "[]", "app.commands", ERR_INVALID},
+    {"app/timeout_s", "0", "app.timeout_s", ERR_INVALID},
+    {"app/timeout_s", "3601", "app.timeout_s", ERR_INVALID},
+    {"app/timeout_s", "3600", "", ERR_OK},
+    {"selftest", "{\"samples\":\"etc/x.service\",\"outputs\":\"x@.service\",\"tolerance\":0}", "selftest", ERR_INVALID},
+    {"name", "\"agent\"", "name", ERR_INVALID},
+};
+
+static const char good_unit[] = HEAD("app", "counter") "\"app\":{\"unit\":\"etc/x.service\"}}";
+
+static const struct bad bad_units[] = {
+    {"app/unit", "\"bin/run\"", "app.unit", ERR_INVALID},
+    {"app/unit", "\"x@.service\"", "app.unit", ERR_INVALID},
+    {"app/unit", "\"other.service\"", "app.unit", ERR_INVALID},
+    {"app/unit", "null", "", ERR_OK},
+    {"app/run", "[\"bin/run\"]", "app.unit", ERR_INVALID},
+    {"files/1/path", "\"etc/.service\"", "app.unit", ERR_INVALID},
+};
+
+static const char good_agent[] = HEAD("agent", "agent") "\"agent\":{\"program\":\"bin/run\"}}";
+
+static const struct bad bad_agents[] = {
+    {"agent", NULL, "agent", ERR_INVALID},
+    {"agent/program", NULL, "agent.program", ERR_INVALID},
+    {"agent/program", "\"run\"", "agent.program", ERR_INVALID},
+    {"agent/program", "\"etc/x.service\"", "agent.program", ERR_INVALID},
+    {"agent/arguments", "[]", "agent", ERR_UNSUPPORTED},
+    {"name", "\"digits\"", "name", ERR_INVALID},
+    {"app", "{}", "app", ERR_INVALID},
+};
+
+static const char good_test[] = HEAD(
+    "model", "digits") "\"model\":{\"file\":\"bin/run\"},"
+                       "\"selftest\":{\"samples\":\"etc/x.service\",\"outputs\":\"x@.service\",\"tolerance\":0.001}}";
+
+static const struct bad bad_tests[] = {
+    {"selftest/tolerance", NULL, "selftest.tolerance", ERR_INVALID},
+    {"selftest/tolerance", "-0.1", "selftest.tolerance", ERR_INVALID},
+    {"selftest/tolerance", "1e10", "selftest.tolerance", ERR_INVALID},
+    {"selftest/tolerance", "1", "", ERR_OK},
+    {"selftest/metric", "\"mean\"", "selftest", ERR_UNSUPPORTED},
+    {"selftest", "null", "", ERR_OK},
+};
+
+static struct manifest *read_good(const char *text)
+{
+    struct manifest *m = NULL;
+    struct err_info info = {0};
+    if (manifest_parse(text, strlen(text), &m, &info) != ERR_OK)
+        fail_msg("%s: %s", info.code, info.text);
+    return m;
+}
+
+static void apps_agents_and_tests_are_read(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < sizeof bads / sizeof bads[0]; i++) {
-        const struct bad *bad = &bads[i];
-        json_auto_t *json = json_loads(good, 0, NULL);
+    cleanup_manifest struct manifest *app = read_good(good_app);
+    assert_int_equal(app->kind, MANIFEST_APP);
+    assert_null(app->app.unit);
+    assert_int_equal(app->app.run.count, 4);
+    assert_string_equal(app->app.run.words[0], "bin/run");
+    assert_string_equal(app->app.run.words[3], "");
+    assert_string_equal(app->app.before.words[1], "--test");
+    assert_string_equal(app->app.check.words[1], "--ping");
+    assert_string_equal(app->app.stop.words[1], "--stop");
+    assert_int_equal(app->app.timeout_s, 9);
+    assert_int_equal(app->health.max_restarts, 2);
+    assert_true(app->health.max_error_rate == 0.01);
+
+    cleanup_manifest struct manifest *unit = read_good(good_unit);
+    assert_string_equal(unit->app.unit, "etc/x.service");
+    assert_int_equal(unit->app.run.count, 0);
+    assert_int_equal(unit->app.timeout_s, 60);
+
+    cleanup_manifest struct manifest *agent = read_good(good_agent);
+    assert_int_equal(agent->kind, MANIFEST_AGENT);
+    assert_string_equal(agent->agent.program, "bin/run");
+
+    cleanup_manifest struct manifest *test = read_good(good_test);
+    assert_string_equal(test->selftest.samples, "etc/x.service");
+    assert_string_equal(test->selftest.outputs, "x@.service");
+    assert_true(test->selftest.tolerance == 0.001);
+}
+
+static void requirements_are_read(void **state)
+{
+    (void)state;
+    json_auto_t *json = json_loads(good_test, 0, NULL);
+    change(json, "requires",
+           "{\"runtime\":\"1.16.0\",\"memory\":5,\"disk\":6,\"accelerator\":[\"cuda\",\"hailo-8\"],\"hardware\":null}");
+    cleanup_free char *text = json_dumps(json, 0);
+    cleanup_manifest struct manifest *m = read_good(text);
+    assert_string_equal(m->requires_.runtime, "1.16.0");
+    assert_int_equal(m->requires_.memory, 5);
+    assert_int_equal(m->requires_.disk, 6);
+    assert_int_equal(m->requires_.accelerator_count, 2);
+    assert_string_equal(m->requires_.accelerators[1], "hailo-8");
+    assert_int_equal(m->requires_.hardware_count, 0);
+}
+
+/* Each change of the good one alone, and what becomes of it. */
+static void refuse(const char *base, const struct bad *list, size_t count)
+{
+    for (const struct bad *bad = list; bad < list + count; bad++) {
+        json_auto_t *json = json_loads(base, 0, NULL);
         change(json, bad->path, bad->value);
         cleanup_free char *text = NULL;
         size_t len = 0;
@@ -211,6 +381,18 @@ static void bad_ones_are_refused(void **state)
             assert_null(m);
         }
     }
+}
+
+#define REFUSE(base, list) refuse(base, list, sizeof(list) / sizeof(list)[0])
+
+static void bad_ones_are_refused(void **state)
+{
+    (void)state;
+    REFUSE(good, bad_models);
+    REFUSE(good_app, bad_apps);
+    REFUSE(good_unit, bad_units);
+    REFUSE(good_agent, bad_agents);
+    REFUSE(good_test, bad_tests);
 }
 
 static void bytes_that_are_no_manifest_are_refused(void **state)
@@ -286,6 +468,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_good_one_is_read),
+        cmocka_unit_test(apps_agents_and_tests_are_read),
+        cmocka_unit_test(requirements_are_read),
         cmocka_unit_test(bad_ones_are_refused),
         cmocka_unit_test(bytes_that_are_no_manifest_are_refused),
         cmocka_unit_test(versions),
