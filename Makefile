@@ -37,6 +37,7 @@ Q := @
 say = @echo "  $(1)"
 endif
 
+.PHONY: fuzz fuzz-programs fuzz-replay
 .PHONY: all programs web unit deps test unit-run integration lint format asan tsan install clean help \
         demo demo-check demo-clean demo-password screenshots
 all: programs web
@@ -105,6 +106,21 @@ $(BUILD)/drop_plugin.so: tests/faults/drop_plugin.c
 	@mkdir -p $(@D)
 	$(Q)$(CC) -shared -fPIC -O2 -Wall -Wextra -Werror -o $@ $<
 
+# Fuzz targets. What `make test` runs is each of them on its corpus; `make fuzz` searches for more with libFuzzer.
+FUZZ := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_S ?= 60
+FUZZ_BUILD := build-fuzz
+fuzz-replay: $(addprefix $(BUILD)/fuzz/replay_,$(FUZZ))
+$(BUILD)/fuzz/replay_%: tests/fuzz/fuzz_%.c tests/fuzz/replay.c $(BUILD)/libcommon.a
+	@mkdir -p $(@D)
+	$(call say,LD  $@)
+	$(Q)$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $< tests/fuzz/replay.c $(BUILD)/libcommon.a $(LIBS_COMMON)
+fuzz-programs: $(addprefix $(BUILD)/fuzz/fuzz_,$(FUZZ))
+$(BUILD)/fuzz/fuzz_%: tests/fuzz/fuzz_%.c $(BUILD)/libcommon.a
+	@mkdir -p $(@D)
+	$(call say,LD  $@)
+	$(Q)$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -fsanitize=fuzzer $(LDFLAGS_ALL) -o $@ $< $(BUILD)/libcommon.a $(LIBS_COMMON)
+
 # The console. Node.js comes from the distribution, or from packaging/node.sh where that is too old.
 NODE_PATH_ENV = PATH="$$(packaging/node.sh):$$PATH"
 WEB_SRC := $(shell find web -path web/node_modules -prune -o -path web/dist -prune -o -type f -print)
@@ -141,7 +157,7 @@ demo-clean: ## remove everything the demo keeps
 test: ## install what tests need, build, run all tests; the last line says how many passed and failed
 	@packaging/deps.sh build run web test
 	@packaging/onnxruntime.sh >/dev/null
-	@$(MAKE) --no-print-directory programs web unit $(BUILD)/drop_plugin.so
+	@$(MAKE) --no-print-directory programs web unit fuzz-replay $(BUILD)/drop_plugin.so
 	@exec /usr/bin/python3 tests/run.py --build $(BUILD)
 
 screenshots: ## docs/img/*.png, taken from a real server
@@ -154,17 +170,22 @@ lint: ## clang-format, clang-tidy, cppcheck, shellcheck, console checks
 	@packaging/lint.sh $(ALL_C)
 
 format: ## clang-format everything in place
-	clang-format -i $(ALL_C) $(ALL_H) $(wildcard tests/unit/*.c tests/faults/*.c)
+	clang-format -i $(ALL_C) $(ALL_H) $(wildcard tests/unit/*.c tests/faults/*.c tests/fuzz/*.[ch])
 
 asan: ## unit and integration tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	@packaging/deps.sh build run web test
-	@$(MAKE) --no-print-directory BUILD=build-asan SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=all" programs unit build-asan/drop_plugin.so web
+	@$(MAKE) --no-print-directory BUILD=build-asan SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=all" programs unit fuzz-replay build-asan/drop_plugin.so web
 	@exec /usr/bin/python3 tests/run.py --build build-asan --skip-console
 
 tsan: ## unit and integration tests of musterd under ThreadSanitizer
 	@packaging/deps.sh build run web test
-	@$(MAKE) --no-print-directory BUILD=build-tsan SANITIZE="-fsanitize=thread" programs unit build-tsan/drop_plugin.so web
+	@$(MAKE) --no-print-directory BUILD=build-tsan SANITIZE="-fsanitize=thread" programs unit fuzz-replay build-tsan/drop_plugin.so web
 	@exec /usr/bin/python3 tests/run.py --build build-tsan --skip-console
+
+fuzz: ## libFuzzer on every target, FUZZ_S seconds each (60); new inputs go to var/fuzz
+	@packaging/deps.sh build fuzz
+	@$(MAKE) --no-print-directory BUILD=$(FUZZ_BUILD) CC=clang SANITIZE="-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all" fuzz-programs
+	@tests/fuzz/run.sh $(FUZZ_BUILD)/fuzz $(FUZZ_S) $(FUZZ)
 
 install: programs web ## into $(DESTDIR)$(PREFIX) and $(DESTDIR)/etc/muster
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/libexec/muster $(DESTDIR)$(PREFIX)/lib/systemd/system
@@ -180,7 +201,7 @@ install: programs web ## into $(DESTDIR)$(PREFIX) and $(DESTDIR)/etc/muster
 	for s in 1 8; do install -d $(DESTDIR)$(PREFIX)/share/man/man$$s && install -m 644 docs/man/*.$$s $(DESTDIR)$(PREFIX)/share/man/man$$s; done
 
 clean: ## remove what was built
-	rm -rf build build-asan build-tsan web/dist web/node_modules
+	rm -rf build build-asan build-tsan build-fuzz web/dist web/node_modules
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 18

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the Debian 12 or 13 packages that a job needs, and nothing that is there already.
-#   packaging/deps.sh build|run|web|test|lint ...
+#   packaging/deps.sh build|run|web|test|lint|fuzz ...
 # As root, or as a user with sudo. Services that come with a package are neither started nor left enabled.
 set -eu
 
@@ -10,6 +10,7 @@ run="python3 postgresql mosquitto"
 web="nodejs npm"
 test="libcmocka-dev python3-pytest python3-yaml python3-jsonschema python3-psycopg2 python3-paho-mqtt python3-cryptography
       minisign mosquitto-dev mosquitto-clients chromium fonts-dejavu-core"
+fuzz="clang libclang-rt-dev llvm"
 lint="clang-format clang-tidy clang cppcheck shellcheck mandoc"
 
 wanted=""
@@ -20,8 +21,9 @@ for group in "$@"; do
     web) wanted="$wanted $web" ;;
     test) wanted="$wanted $test" ;;
     lint) wanted="$wanted $lint" ;;
+    fuzz) wanted="$wanted $fuzz" ;;
     *)
-        echo "deps.sh: unknown group '$group'; groups are build, run, web, test, lint" >&2
+        echo "deps.sh: unknown group '$group'; groups are build, run, web, test, lint, fuzz" >&2
         exit 2
         ;;
     esac

@@ -37,6 +37,20 @@ def unit(build: Path) -> tuple[int, int]:
     return passed, failed
 
 
+def fuzz(build: Path) -> tuple[int, int]:
+    """Each fuzz target once over its corpus."""
+    passed = failed = 0
+    for program in sorted((build / "fuzz").glob("replay_*")):
+        if program.suffix:
+            continue
+        corpus = ROOT / "tests/fuzz/corpus" / program.name.removeprefix("replay_")
+        done = subprocess.run([program, corpus], cwd=ROOT, capture_output=True, text=True, errors="replace", timeout=300, check=False)
+        good = done.returncode == 0
+        passed, failed = passed + good, failed + (not good)
+        print(f"fuzz {corpus.name}: {done.stdout.strip() if good else f'FAILED with status {done.returncode}' + done.stderr}", flush=True)
+    return passed, failed
+
+
 def pytest(build: Path, words: list[str]) -> tuple[int, int]:
     report = build / "pytest.xml"
     report.unlink(missing_ok=True)
@@ -57,7 +71,7 @@ def main() -> int:
     build = (ROOT / arguments.build).resolve()
     begin = time.monotonic()
     words = ["-q", "--durations=5"] + (["--deselect", "tests/integration/test_console.py"] if arguments.skip_console else [])
-    results = [unit(build), pytest(build, words)]
+    results = [unit(build), fuzz(build), pytest(build, words)]
     passed, failed = (sum(r[i] for r in results) for i in (0, 1))
     print(f"all tests ran in {time.monotonic() - begin:.0f} s")
     print(f"{passed} passed, {failed} failed")
