@@ -35,14 +35,14 @@ static void infer_ready(void *user, const char *slot, const char *bundle, bool g
     struct agent *agent = user;
     if (!good)
         report_event(agent, "model_mismatch", slot, "muster-infer has loaded other bytes than the manifest lists");
-    updater_infer_ready(agent->updater, slot, bundle, good);
+    updater_ready(agent->updater, slot, bundle, good);
 }
 
 static void infer_exited(void *user, const char *slot, const char *bundle, bool was_ready, const char *detail)
 {
     struct agent *agent = user;
     report_event(agent, "infer_exited", slot, detail);
-    updater_infer_exited(agent->updater, slot, bundle, was_ready, detail);
+    updater_failed(agent->updater, slot, bundle, was_ready ? "infer_crashed" : "infer_start_failed", detail);
 }
 
 static void infer_window(void *user, const char *slot, const char *bundle, const json_t *counts)
@@ -154,11 +154,12 @@ static enum err updater_build(struct agent *agent, struct err_info *info)
     enum err e = supervisor_open(agent->loop, &agent->settings->supervisor, &hooks, &agent->supervisor);
     if (e != ERR_OK)
         return e;
+    agent->runner = (struct runner){.supervisor = agent->supervisor};
     struct updater_parts parts = {
         .loop = agent->loop,
         .state = agent->state,
         .spool = agent->spool,
-        .supervisor = agent->supervisor,
+        .runner = &agent->runner,
         .fetch = &agent->fetch_setup,
         .trust_dir = agent->settings->trust_dir,
         .device = {.hardware = agent->settings->enrolment.hardware, .agent_version = MUSTER_VERSION},

@@ -255,7 +255,7 @@ void report_window(struct agent *agent, const char *slot, const char *bundle, co
     if (count > 0 && json_array_size(features) > 0)
         telemetry_add(agent, json_pack("{ss sI sI ss ss sO}", "kind", "drift", "t", t, "window_ms",
                                        (json_int_t)window_ms, "slot", slot, "bundle", bundle, "features", features));
-    updater_infer_window(agent->updater, slot, bundle, count, errors);
+    updater_window(agent->updater, slot, bundle, count, errors);
 }
 
 /* Sends the inventory when it says something new. */

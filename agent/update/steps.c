@@ -12,45 +12,13 @@
 #include <stdio.h>
 #include <unistd.h>
 
-enum {
-    START_MAX_MS = 130 * 1000,  /* for muster-infer to load the target; it is ended itself before that */
-    RESTORE_MAX_MS = 60 * 1000, /* for muster-infer to load the committed version again */
-    ERRORS_PERCENT_MAX = 1      /* of the inferences of a probation */
-};
+enum { ERRORS_PERCENT_MAX = 1 /* of the inferences of a probation */ };
 
 /* ---- what runs ---- */
 
-/* Makes the links and muster-infer follow the row. */
-static enum err current_run(struct slot *slot)
-{
-    struct supervisor_model model = {0};
-    cleanup_manifest struct manifest *manifest = NULL;
-    char dir[VERSION_PATH_SIZE];
-    struct supervisor *supervisor = slot->updater->parts.supervisor;
-    const char *current = update_current(&slot->row);
-    enum err e = versions_link(&slot->row);
-    if (e == ERR_OK && current[0] == '\0') {
-        supervisor_stop(supervisor, slot->row.slot);
-        return ERR_OK;
-    }
-    if (e == ERR_OK)
-        e = versions_find(slot->row.slot, current, dir, &manifest);
-    if (e != ERR_OK)
-        return e;
-    const struct manifest_file *file = manifest_file_find(manifest, manifest->model.file);
-    if (file == NULL)
-        return ERR_CORRUPT;
-    (void)text_copy(model.slot, sizeof model.slot, slot->row.slot);
-    (void)text_copy(model.bundle, sizeof model.bundle, current);
-    (void)text_copy(model.sha256, sizeof model.sha256, file->sha256);
-    (void)snprintf(model.model, sizeof model.model, "%s/%s", dir, file->path);
-    (void)snprintf(model.manifest, sizeof model.manifest, "%s/" MANIFEST_NAME, dir);
-    return supervisor_run(supervisor, &model);
-}
-
 void slot_run(struct slot *slot)
 {
-    enum err e = current_run(slot);
+    enum err e = runner_run(slot->updater->parts.runner, &slot->row);
     if (e != ERR_OK)
         log_error("version_not_started", "slot=%s bundle=%.12s error=%s", slot->row.slot, update_current(&slot->row),
                   err_name(e));
@@ -228,7 +196,7 @@ static void do_switch(struct slot *slot)
     }
     enum err e = versions_find(slot->row.slot, slot->row.want.bundle, dir, NULL);
     if (e == ERR_OK)
-        e = versions_link(&slot->row);
+        e = runner_switch(slot->updater->parts.runner, &slot->row);
     if (e != ERR_OK)
         step_failed(slot, e, "the version cannot be made current");
     else
@@ -239,14 +207,16 @@ static void do_switch(struct slot *slot)
 
 static void start_missed(void *user)
 {
-    slot_event(user, UPDATE_FAIL, "infer_start_failed", "muster-infer was not ready in time");
+    struct slot *slot = user;
+    struct runner_limits limits = runner_limits(slot->updater->parts.runner, slot->row.slot);
+    slot_event(slot, UPDATE_FAIL, limits.code, limits.detail);
 }
 
 static void probation_over(void *user)
 {
     struct slot *slot = user;
     slot->last_window = true;
-    supervisor_collect(slot->updater->parts.supervisor, slot->row.slot);
+    runner_collect(slot->updater->parts.runner, slot->row.slot);
 }
 
 static void do_watch(struct slot *slot)
@@ -256,21 +226,21 @@ static void do_watch(struct slot *slot)
     slot->last_window = false;
     slot->count = 0;
     slot->errors = 0;
-    enum err e = current_run(slot);
+    enum err e = runner_run(parts->runner, &slot->row);
     if (e != ERR_OK) {
         slot_event(slot, UPDATE_FAIL, e == ERR_NO_SPACE ? "disk_full" : "io_error", "the version cannot be started");
         return;
     }
-    loop_timer_set(parts->loop, &slot->timer, START_MAX_MS, start_missed, slot);
-    if (text_eq(supervisor_running(parts->supervisor, slot->row.slot), slot->row.want.bundle))
+    loop_timer_set(parts->loop, &slot->timer, runner_limits(parts->runner, slot->row.slot).start_ms, start_missed,
+                   slot);
+    if (runner_runs(parts->runner, slot->row.slot, slot->row.want.bundle))
         probation_ready(slot, true);
 }
 
 void probation_ready(struct slot *slot, bool good)
 {
     if (!good) {
-        slot_event(slot, UPDATE_FAIL, "payload_mismatch",
-                   "muster-infer has loaded other bytes than the signed manifest lists");
+        slot_event(slot, UPDATE_FAIL, "payload_mismatch", "what was started is not what the signed manifest lists");
         return;
     }
     if (slot->ready)
@@ -296,24 +266,25 @@ void probation_window(struct slot *slot, int64_t count, int64_t errors)
 
 static void restore_missed(void *user)
 {
-    slot_event(user, UPDATE_LOST, "infer_start_failed",
-               "the version before was made current again, but muster-infer does not run on it");
+    struct slot *slot = user;
+    slot_event(slot, UPDATE_LOST, runner_limits(slot->updater->parts.runner, slot->row.slot).code,
+               "the version before was made current again, but does not run");
 }
 
 static void do_restore(struct slot *slot)
 {
     struct updater_parts *parts = &slot->updater->parts;
-    enum err e = current_run(slot);
+    enum err e = runner_run(parts->runner, &slot->row);
     if (e != ERR_OK && e != ERR_NOT_FOUND && e != ERR_CORRUPT) {
         log_error("restore_failed", "slot=%s error=%s", slot->row.slot, err_name(e));
         slot_retry(slot);
     } else if (e != ERR_OK) {
         slot_event(slot, UPDATE_LOST, "io_error", "the version before is not complete any more");
-    } else if (slot->row.committed[0] == '\0' ||
-               text_eq(supervisor_running(parts->supervisor, slot->row.slot), slot->row.committed)) {
+    } else if (runner_runs(parts->runner, slot->row.slot, slot->row.committed)) {
         slot_event(slot, UPDATE_RESTORED, NULL, NULL);
     } else {
-        loop_timer_set(parts->loop, &slot->timer, RESTORE_MAX_MS, restore_missed, slot);
+        loop_timer_set(parts->loop, &slot->timer, runner_limits(parts->runner, slot->row.slot).restore_ms,
+                       restore_missed, slot);
     }
 }
 

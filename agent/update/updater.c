@@ -314,13 +314,13 @@ size_t updater_slots(const struct updater *updater, struct up_slot ret_slots[SLO
     for (size_t i = 0; i < updater->count; i++) {
         const struct slot *slot = &updater->slots[i];
         ret_slots[i] = (struct up_slot){.row = &slot->row,
-                                        .running = supervisor_running(updater->parts.supervisor, slot->row.slot),
+                                        .running = runner_running(updater->parts.runner, slot->row.slot),
                                         .size = slot->row.want.object_size};
     }
     return updater->count;
 }
 
-/* ---- what the supervisor has seen ---- */
+/* ---- what the runner has seen ---- */
 
 /* The slot, when this bundle is what its present phase is waiting for; else NULL. */
 static struct slot *slot_waiting(struct updater *updater, const char *name, const char *bundle)
@@ -329,7 +329,7 @@ static struct slot *slot_waiting(struct updater *updater, const char *name, cons
     return slot != NULL && text_eq(update_current(&slot->row), bundle) ? slot : NULL;
 }
 
-void updater_infer_ready(struct updater *updater, const char *name, const char *bundle, bool good)
+void updater_ready(struct updater *updater, const char *name, const char *bundle, bool good)
 {
     struct slot *slot = slot_waiting(updater, name, bundle);
     updater->parts.changed(updater->parts.user); /* what runs has changed */
@@ -341,18 +341,24 @@ void updater_infer_ready(struct updater *updater, const char *name, const char *
         slot_event(slot, UPDATE_RESTORED, NULL, NULL); /* belongs to the ways back, is ignored elsewhere */
 }
 
-void updater_infer_exited(struct updater *updater, const char *name, const char *bundle, bool was_ready,
-                          const char *detail)
+void updater_failed(struct updater *updater, const char *name, const char *bundle, const char *code, const char *detail)
 {
     struct slot *slot = slot_waiting(updater, name, bundle);
     updater->parts.changed(updater->parts.user);
     if (slot != NULL && slot->row.phase == UPDATE_PROBATION)
-        slot_event(slot, UPDATE_FAIL, was_ready ? "infer_crashed" : "infer_start_failed", detail);
+        slot_event(slot, UPDATE_FAIL, code, detail);
 }
 
-void updater_infer_window(struct updater *updater, const char *name, const char *bundle, int64_t count, int64_t errors)
+void updater_window(struct updater *updater, const char *name, const char *bundle, int64_t count, int64_t errors)
 {
     struct slot *slot = slot_waiting(updater, name, bundle);
     if (slot != NULL && slot->row.phase == UPDATE_PROBATION)
         probation_window(slot, count, errors);
+}
+
+void updater_passed(struct updater *updater, const char *name, const char *bundle, const char *detail)
+{
+    struct slot *slot = slot_waiting(updater, name, bundle);
+    if (slot != NULL && slot->row.phase == UPDATE_PROBATION && slot->last_window)
+        slot_event(slot, UPDATE_PASSED, NULL, detail);
 }

@@ -9,7 +9,7 @@
 #include "agent/loop/loop.h"
 #include "agent/state/spool.h"
 #include "agent/state/state.h"
-#include "agent/supervise/supervisor.h"
+#include "agent/update/runner.h"
 
 struct updater;
 
@@ -18,7 +18,7 @@ struct updater_parts {
     struct loop *loop;
     struct state *state;
     struct spool *spool;
-    struct supervisor *supervisor;
+    const struct runner *runner;
     const struct fetch_setup *fetch;
     const char *trust_dir;
     struct update_device device;
@@ -45,8 +45,10 @@ int64_t updater_beat_ms(const struct updater *updater);
 /* What a beat says of the slots. Borrowed until the next call of anything here. */
 size_t updater_slots(const struct updater *updater, struct up_slot ret_slots[SLOT_COUNT_MAX]);
 
-/* What the supervisor has seen (its hooks); name: of the slot. */
-void updater_infer_ready(struct updater *updater, const char *name, const char *bundle, bool good);
-void updater_infer_exited(struct updater *updater, const char *name, const char *bundle, bool was_ready,
-                          const char *detail);
-void updater_infer_window(struct updater *updater, const char *name, const char *bundle, int64_t count, int64_t errors);
+/* What the runner's parts have seen; name: of the slot. It runs, with the bytes that its manifest lists (good) or with
+ * others; it has failed, by a code of api/mqtt.md; it has counted inferences; or its last look was good. */
+void updater_ready(struct updater *updater, const char *name, const char *bundle, bool good);
+void updater_failed(struct updater *updater, const char *name, const char *bundle, const char *code,
+                    const char *detail);
+void updater_window(struct updater *updater, const char *name, const char *bundle, int64_t count, int64_t errors);
+void updater_passed(struct updater *updater, const char *name, const char *bundle, const char *detail);

@@ -1,0 +1,73 @@
+#include "agent/update/runner.h"
+
+#include "agent/update/versions.h"
+#include "common/base/text.h"
+
+#include <stdio.h>
+
+/* ---- models ---- */
+
+static enum err model_run(const struct runner *runner, const char *slot, const char *dir,
+                          const struct manifest *manifest)
+{
+    struct supervisor_model model = {0};
+    const struct manifest_file *file = manifest_file_find(manifest, manifest->model.file);
+    if (file == NULL)
+        return ERR_CORRUPT;
+    (void)text_copy(model.slot, sizeof model.slot, slot);
+    (void)text_copy(model.bundle, sizeof model.bundle, manifest->id);
+    (void)text_copy(model.sha256, sizeof model.sha256, file->sha256);
+    (void)snprintf(model.model, sizeof model.model, "%s/%s", dir, file->path);
+    (void)snprintf(model.manifest, sizeof model.manifest, "%s/" MANIFEST_NAME, dir);
+    return supervisor_run(runner->supervisor, &model);
+}
+
+/* ---- all kinds ---- */
+
+enum err runner_switch(const struct runner *runner, const struct update_row *row)
+{
+    (void)runner;
+    return versions_link(row);
+}
+
+enum err runner_run(const struct runner *runner, const struct update_row *row)
+{
+    cleanup_manifest struct manifest *manifest = NULL;
+    char dir[VERSION_PATH_SIZE];
+    const char *current = update_current(row);
+    enum err e = runner_switch(runner, row);
+    if (e != ERR_OK)
+        return e;
+    if (current[0] == '\0') {
+        supervisor_stop(runner->supervisor, row->slot);
+        return ERR_OK;
+    }
+    e = versions_find(row->slot, current, dir, &manifest);
+    return e == ERR_OK ? model_run(runner, row->slot, dir, manifest) : e;
+}
+
+const char *runner_running(const struct runner *runner, const char *slot)
+{
+    return supervisor_running(runner->supervisor, slot);
+}
+
+bool runner_runs(const struct runner *runner, const char *slot, const char *bundle)
+{
+    return bundle[0] == '\0' || text_eq(runner_running(runner, slot), bundle);
+}
+
+void runner_collect(const struct runner *runner, const char *slot)
+{
+    supervisor_collect(runner->supervisor, slot);
+}
+
+struct runner_limits runner_limits(const struct runner *runner, const char *slot)
+{
+    (void)runner;
+    (void)slot;
+    /* muster-infer is ended itself, by the supervisor, before its time to start is over. */
+    return (struct runner_limits){.start_ms = 130 * 1000,
+                                  .restore_ms = 60 * 1000,
+                                  .code = "infer_start_failed",
+                                  .detail = "muster-infer was not ready in time"};
+}
