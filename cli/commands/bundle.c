@@ -285,7 +285,7 @@ static enum err inspect(struct cli *cli)
     struct bundle_keys keys;
     enum err e = bundle_open(cli, &fd);
     if (e == ERR_OK)
-        e = bundle_inspect(fd, &m, &keys, &cli->info);
+        e = bundle_inspect(fd, NULL, &m, &keys, NULL, &cli->info);
     if (e == ERR_OK)
         e = bundle_print(cli, m, &keys);
     if (e == ERR_OK && !wants_json(cli))

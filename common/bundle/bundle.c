@@ -20,12 +20,6 @@ enum err bundle_verify(int fd, const struct trust *trust, struct manifest **ret_
     return bundle_read(fd, trust, &nowhere, ret_manifest, ret_keys, info);
 }
 
-enum err bundle_inspect(int fd, struct manifest **ret_manifest, struct bundle_keys *ret_keys, struct err_info *info)
-{
-    static const struct bundle_sink nowhere = {0};
-    return bundle_read(fd, NULL, &nowhere, ret_manifest, ret_keys, info);
-}
-
 /* ---- create ---- */
 
 static enum err source_open(const char *path, int *ret_fd, struct stat *ret_stat, struct err_info *info)
@@ -198,12 +192,12 @@ static enum err signing_head(void *user, const struct manifest *m, const struct 
     return e == ERR_OK ? signature_put(s, m, id, info) : e;
 }
 
-static enum err signing_begin(void *user, const struct manifest_payload *p, struct err_info *info)
+static enum err signing_begin(void *user, const struct bundle_item *item, struct err_info *info)
 {
     struct signing *s = user;
     char name[MANIFEST_PAYLOAD_NAME];
-    manifest_payload_name(p, name);
-    return writer_entry(s->writer, name, p->size, info);
+    manifest_payload_name(item->payload, name);
+    return writer_entry(s->writer, name, item->size, info);
 }
 
 static enum err signing_bytes(void *user, const void *bytes, size_t len, struct err_info *info)
@@ -216,7 +210,7 @@ enum err bundle_sign(const char *path, const struct minisig_secret *key, struct 
 {
     cleanup_manifest struct manifest *m = NULL;
     struct signing signing = {.path = path, .key = key};
-    struct bundle_sink sink = {.user = &signing, .head = signing_head, .begin = signing_begin, .bytes = signing_bytes};
+    struct bundle_sink sink = {.user = &signing, .head = signing_head, .begin = signing_begin, .raw = signing_bytes};
     cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return err_set(info, err_from_errno(errno), "%.200s: cannot read: %s", path, strerror(errno));

@@ -10,6 +10,7 @@
  *   ERR_CORRUPT     payload_mismatch      an entry that is unlisted, missing, twice there, out of order, of another
  *                                         size or content, a link, not a regular file, or has strange bits
  *   ERR_CORRUPT     bundle_malformed      not a tar archive, or one with data after its end
+ *   ERR_CONFLICT    bundle_is_delta       a delta bundle where only a full one will do
  *   ERR_IO, ERR_NO_SPACE, ERR_NO_MEMORY */
 
 #include "common/base/err.h"
@@ -27,14 +28,15 @@ struct bundle_keys {
     char ids[BUNDLE_KEYS_MAX][MINISIG_ID_TEXT];
 };
 
-/* Checks everything, keeps nothing. ret_keys: the trusted keys that have signed (may be NULL). manifest_free() the
- * manifest. */
+/* Checks everything, keeps nothing. ret_keys: the different trusted keys that have signed, at least trust->required
+ * (may be NULL). Compressed files are decompressed, so that what is right here can be extracted, too. A delta bundle is
+ * refused. manifest_free() the manifest. */
 [[nodiscard]] enum err bundle_verify(int fd, const struct trust *trust, struct manifest **ret_manifest,
                                      struct bundle_keys *ret_keys, struct err_info *info);
 
 /* Files of older versions, by digest, to rebuild deltas from. */
 struct bundle_olds {
-    /* A read-only fd of the file with this SHA-256 (close() it). ERR_NOT_FOUND. */
+    /* A read-only fd of the regular file with this SHA-256 (the caller closes it). ERR_NOT_FOUND. */
     enum err (*open)(void *user, const char *sha256, int *ret_fd, struct err_info *info);
     void *user;
 };
@@ -47,8 +49,9 @@ struct bundle_olds {
  * signatures, so it is the same bundle with the same id; but in place of an entry `payload/<sha256 of the entry>` it
  * may have `delta/<sha256 of the file>` (common/delta, made from one of olds) or the empty `same/<sha256 of the file>`
  * (one of olds is that file). Nothing vouches for those entries and nothing has to: what they make is checked against
- * the signed digest of the file. Then also: ERR_CONFLICT code `delta_wrong_base` (olds lacks what it was made from),
- * ERR_CORRUPT code `delta_invalid`, ERR_UNSUPPORTED code `delta_unsupported`: fetch the full bundle instead. */
+ * the signed digest of the file. Then also: ERR_CONFLICT code `delta_wrong_base` (olds lacks what it was made from, or
+ * that file is damaged), ERR_CORRUPT code `delta_invalid`, ERR_UNSUPPORTED code `delta_unsupported`: fetch the full
+ * bundle instead. */
 [[nodiscard]] enum err bundle_extract(int fd, const struct trust *trust, const struct bundle_olds *olds, int dir,
                                       struct manifest **ret_manifest, struct bundle_keys *ret_keys,
                                       struct err_info *info);
@@ -68,9 +71,25 @@ struct delta_options;
 [[nodiscard]] enum err bundle_delta(int old_fd, int new_fd, const struct delta_options *options, const char *scratch,
                                     const char *out, struct bundle_delta_report *ret_report, struct err_info *info);
 
-/* Reads and hashes everything but TRUSTS NOTHING: for people who look into a file. ret_keys are the key ids that the
- * signatures claim. */
-[[nodiscard]] enum err bundle_inspect(int fd, struct manifest **ret_manifest, struct bundle_keys *ret_keys,
+/* How a payload entry of a bundle file travels. */
+enum bundle_form {
+    BUNDLE_FULL, /* as the manifest lists it */
+    BUNDLE_SAME, /* not at all: an older version has the same file */
+    BUNDLE_DELTA /* as a delta against a file of an older version */
+};
+
+struct bundle_part {
+    enum bundle_form form;
+    int64_t size;                /* of the entry's bytes */
+    char old_sha256[SHA256_HEX]; /* of the old file that it needs; "" when it needs none */
+};
+
+/* For people who look into a file: reads everything, delta bundles as well, of which it checks all that can be checked
+ * without the old files. trust NULL TRUSTS NOTHING; ret_keys are then the key ids that the signatures claim. ret_parts
+ * (may be NULL): one for each payload entry of the manifest; free() them. Deltas are kept in an unlinked file of
+ * $TMPDIR while they are looked at. */
+[[nodiscard]] enum err bundle_inspect(int fd, const struct trust *trust, struct manifest **ret_manifest,
+                                      struct bundle_keys *ret_keys, struct bundle_part **ret_parts,
                                       struct err_info *info);
 
 /* One file to put in. */

@@ -3,6 +3,7 @@
 #include "common/base/cleanup.h"
 #include "common/base/file.h"
 #include "common/bundle/reader.h"
+#include "common/delta/delta.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -12,6 +13,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+enum { CHUNK = 64 * 1024 };
+
 /* Something this extraction made, relative to the directory. */
 struct made {
     char path[MANIFEST_PATH_MAX + 1];
@@ -20,7 +23,9 @@ struct made {
 
 struct extraction {
     int dir;
-    int fd; /* of the file that is being written; -1: none */
+    int fd;       /* of the file that is being written; -1: none */
+    int delta_fd; /* of the delta that it will be rebuilt with, which has no name any more; -1: none */
+    const struct bundle_olds *olds;
     const struct manifest *manifest;
     size_t made_count, made_room;
     struct made *made; /* in order of making */
@@ -137,7 +142,7 @@ static enum err file_start(struct extraction *x, const char *path, struct err_in
         e = made_reserve(x);
     if (e != ERR_OK)
         return e;
-    x->fd = beneath_open(x->dir, path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0200);
+    x->fd = beneath_open(x->dir, path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0200);
     if (x->fd < 0)
         return failed(info, path, errno);
     made_add(x, path, strlen(path), false);
@@ -195,27 +200,120 @@ static enum err extraction_head(void *user, const struct manifest *m, const stru
     return e;
 }
 
-static enum err extraction_begin(void *user, const struct manifest_payload *p, struct err_info *info)
+/* A file for a delta. No file of a bundle can have its name, and it loses it at once. */
+static enum err delta_start(struct extraction *x, struct err_info *info)
+{
+    static const char name[] = "delta~";
+    x->delta_fd = beneath_open(x->dir, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
+    if (x->delta_fd < 0 || unlinkat(x->dir, name, 0) != 0)
+        return failed(info, name, errno);
+    return ERR_OK;
+}
+
+static enum err extraction_begin(void *user, const struct bundle_item *item, struct err_info *info)
 {
     struct extraction *x = user;
-    if (p->encoding != MANIFEST_RAW)
-        return err_code(info, ERR_UNSUPPORTED, "manifest_unsupported", "this version cannot unpack zstd");
-    return file_start(x, manifest_payload_file(x->manifest, p)->path, info);
+    enum err e = ERR_OK;
+    if (item->form != BUNDLE_FULL && x->olds == NULL)
+        return err_code(info, ERR_CONFLICT, "delta_wrong_base",
+                        "this is a delta bundle, and no files of an older version are here");
+    if (item->form == BUNDLE_DELTA)
+        e = delta_start(x, info);
+    return e == ERR_OK ? file_start(x, item->file->path, info) : e;
+}
+
+static enum err bytes_write(int fd, const void *bytes, size_t len, struct err_info *info)
+{
+    enum err e = file_write_fd(fd, bytes, len);
+    return e == ERR_OK ? e : err_set(info, e, "cannot write a file of the bundle: %s", err_name(e));
+}
+
+static enum err extraction_raw(void *user, const void *bytes, size_t len, struct err_info *info)
+{
+    struct extraction *x = user;
+    return x->delta_fd < 0 ? ERR_OK : bytes_write(x->delta_fd, bytes, len, info);
 }
 
 static enum err extraction_bytes(void *user, const void *bytes, size_t len, struct err_info *info)
 {
     struct extraction *x = user;
-    enum err e = file_write_fd(x->fd, bytes, len);
-    return e == ERR_OK ? e : err_set(info, e, "cannot write a file of the bundle: %s", err_name(e));
+    return bytes_write(x->fd, bytes, len, info);
 }
 
-static enum err extraction_end(void *user, const struct manifest_payload *p, struct err_info *info)
+/* ---- files that are made of old ones ---- */
+
+static enum err old_open(const struct extraction *x, const char *sha256, int *ret_fd, struct err_info *info)
+{
+    enum err e = x->olds->open(x->olds->user, sha256, ret_fd, info);
+    if (e == ERR_NOT_FOUND)
+        e = err_code(info, ERR_CONFLICT, "delta_wrong_base", "the old file with the SHA-256 %.12s… is not here",
+                     sha256);
+    return e;
+}
+
+/* Copies the old file; more of it than the new one may have is not even read. */
+static enum err same_copy(struct extraction *x, const struct manifest_file *file, struct err_info *info)
+{
+    cleanup_fd int old = -1;
+    char chunk[CHUNK];
+    enum err e = old_open(x, file->sha256, &old, info);
+    for (int64_t left = file->size; e == ERR_OK && left > 0;) {
+        ssize_t n = pread(old, chunk, left < CHUNK ? (size_t)left : CHUNK, (off_t)(file->size - left));
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return err_set(info, err_from_errno(errno), "cannot read an old file: %s", strerror(errno));
+        if (n == 0)
+            break;
+        left -= n;
+        e = bytes_write(x->fd, chunk, (size_t)n, info);
+    }
+    return e;
+}
+
+static enum err delta_rebuild(struct extraction *x, const struct manifest_file *file, struct err_info *info)
+{
+    cleanup_fd int old = -1;
+    cleanup_fd int delta = x->delta_fd;
+    struct delta_info about = {0};
+    const struct delta_expect expect = {.new_sha256 = file->sha256, .new_size = file->size};
+    x->delta_fd = -1;
+    enum err e = delta_inspect(delta, &about, info);
+    if (e == ERR_OK)
+        e = old_open(x, about.old_sha256, &old, info);
+    return e == ERR_OK ? delta_apply(old, delta, x->fd, &expect, info) : e;
+}
+
+/* Whatever made the file: its bytes decide. */
+static enum err made_check(struct extraction *x, const struct bundle_item *item, struct err_info *info)
+{
+    char sha256[SHA256_HEX];
+    int64_t size = 0;
+    if (lseek(x->fd, 0, SEEK_SET) != 0)
+        return failed(info, item->file->path, errno);
+    enum err e = sha256_fd(x->fd, sha256, &size);
+    if (e != ERR_OK || (size == item->file->size && strcmp(sha256, item->file->sha256) == 0))
+        return e;
+    return item->form == BUNDLE_DELTA
+               ? err_code(info, ERR_CORRUPT, "delta_invalid", "%.200s: the delta does not make the signed file",
+                          item->file->path)
+               : err_code(info, ERR_CONFLICT, "delta_wrong_base", "%.200s: the old file is damaged", item->file->path);
+}
+
+static enum err extraction_end(void *user, const struct bundle_item *item, struct err_info *info)
 {
     struct extraction *x = user;
     const struct manifest *m = x->manifest;
-    const struct manifest_file *first = manifest_payload_file(m, p);
-    enum err e = file_finish(x, first->path, first->mode, info);
+    const struct manifest_file *first = item->file;
+    enum err e = ERR_OK;
+    if (item->form == BUNDLE_SAME)
+        e = same_copy(x, first, info);
+    else if (item->form == BUNDLE_DELTA)
+        e = delta_rebuild(x, first, info);
+    if (e == ERR_OK && item->form != BUNDLE_FULL)
+        e = made_check(x, item, info);
+    if (e == ERR_OK)
+        e = file_finish(x, first->path, first->mode, info);
     for (const struct manifest_file *f = first + 1; e == ERR_OK && f < m->files + m->file_count; f++)
         if (strcmp(f->sha256, first->sha256) == 0)
             e = file_link(x, first->path, f->path, info);
@@ -225,11 +323,12 @@ static enum err extraction_end(void *user, const struct manifest_payload *p, str
 enum err bundle_extract(int fd, const struct trust *trust, const struct bundle_olds *olds, int dir,
                         struct manifest **ret_manifest, struct bundle_keys *ret_keys, struct err_info *info)
 {
-    (void)olds;
-    struct extraction x = {.dir = dir, .fd = -1};
+    struct extraction x = {.dir = dir, .fd = -1, .delta_fd = -1, .olds = olds};
     struct bundle_sink sink = {.user = &x,
+                               .deltas = true,
                                .head = extraction_head,
                                .begin = extraction_begin,
+                               .raw = extraction_raw,
                                .bytes = extraction_bytes,
                                .end = extraction_end};
     cleanup_manifest struct manifest *m = NULL;
@@ -239,6 +338,8 @@ enum err bundle_extract(int fd, const struct trust *trust, const struct bundle_o
         e = dirs_sync(&x, info);
     if (x.fd >= 0)
         (void)close(x.fd);
+    if (x.delta_fd >= 0)
+        (void)close(x.delta_fd);
     if (e != ERR_OK)
         made_remove_all(&x);
     free(x.made);

@@ -2,175 +2,45 @@
 
 #include "common/base/cleanup.h"
 #include "common/base/text.h"
+#include "common/bundle/inflate.h"
+#include "common/bundle/tar.h"
 
-#include <archive.h>
-#include <archive_entry.h>
-#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-enum { CHUNK = 64 * 1024, PADDING_MAX = 1024 * 1024 };
+/* What a delta may be larger than the file it makes. */
+#define DELTA_EXTRA ((int64_t)64 * 1024)
 
 struct reader {
-    int fd;
-    struct archive *archive;
-    struct archive_entry *entry; /* the present header; NULL after the last one; owned by archive */
-    const char *name;            /* of entry, checked; "" after the last one */
-    int64_t size;                /* of entry */
-    int read_errno;              /* of the last failed read(); 0: none */
-    int64_t nonzero_end;         /* offset behind the last byte of the file that was not zero, so far */
-    int64_t position;            /* bytes read from fd */
+    struct tar *tar;
     size_t signature_count;
     struct bundle_signature signatures[BUNDLE_KEYS_MAX];
-    char chunk[CHUNK]; /* libarchive's window on the file */
-    char piece[CHUNK]; /* a piece of an entry */
+    size_t key_count;
+    const struct minisig_public *keys[BUNDLE_KEYS_MAX]; /* different ones that have signed, of the trust */
 };
 
-static enum err malformed(struct reader *r, struct err_info *info)
+static void cleanup_reader(struct reader *r)
 {
-    if (r->read_errno != 0)
-        return err_set(info, err_from_errno(r->read_errno), "cannot read the bundle: %s", strerror(r->read_errno));
-    if (archive_errno(r->archive) == ENOMEM)
-        return ERR_NO_MEMORY;
-    const char *why = archive_error_string(r->archive);
-    return err_code(info, ERR_CORRUPT, "bundle_malformed", "this is not a whole bundle (an uncompressed tar): %.200s",
-                    why == NULL ? "no reason given" : why);
-}
-
-/* ---- the tar layer ---- */
-
-static la_ssize_t file_next(struct archive *archive, void *user, const void **ret_bytes)
-{
-    struct reader *r = user;
-    ssize_t n = 0;
-    do
-        n = read(r->fd, r->chunk, sizeof r->chunk);
-    while (n < 0 && errno == EINTR);
-    if (n < 0) {
-        r->read_errno = errno;
-        archive_set_error(archive, errno, "read failed");
-        return -1;
-    }
-    size_t used = (size_t)n;
-    while (used > 0 && r->chunk[used - 1] == '\0')
-        used--;
-    if (used > 0)
-        r->nonzero_end = r->position + (int64_t)used;
-    r->position += n;
-    *ret_bytes = r->chunk;
-    return n;
-}
-
-static enum err reader_open(struct reader *r, int fd, struct err_info *info)
-{
-    r->fd = fd;
-    r->archive = archive_read_new();
-    if (r->archive == NULL)
-        return ERR_NO_MEMORY;
-    if (archive_read_support_format_tar(r->archive) != ARCHIVE_OK ||
-        archive_read_open(r->archive, r, NULL, file_next, NULL) != ARCHIVE_OK)
-        return malformed(r, info);
-    return ERR_OK;
-}
-
-static void reader_free(struct reader *r)
-{
-    if (r == NULL)
-        return;
     for (size_t i = 0; i < r->signature_count; i++)
         free(r->signatures[i].text);
-    (void)archive_read_free(r->archive);
-    free(r);
-}
-
-static void cleanup_reader_p(struct reader **r)
-{
-    reader_free(*r);
-}
-
-static enum err refused(struct err_info *info, const char *name, const char *why)
-{
-    return err_code(info, ERR_CORRUPT, "payload_mismatch", "entry \"%.100s\": %s", name, why);
-}
-
-/* A plain file, nothing else. What it may be called, its place in the order says. */
-static enum err entry_check(struct reader *r, struct err_info *info)
-{
-    struct archive_entry *e = r->entry;
-    const char *name = archive_entry_pathname(e);
-    if (name == NULL)
-        return refused(info, "", "its name cannot be read");
-    if (archive_entry_hardlink(e) != NULL || archive_entry_symlink(e) != NULL)
-        return refused(info, name, "it is a link; only plain files are allowed");
-    if (archive_entry_filetype(e) != AE_IFREG)
-        return refused(info, name, "it is not a plain file");
-    if ((archive_entry_perm(e) & 07000) != 0)
-        return refused(info, name, "it has a setuid, setgid or sticky bit");
-    if (archive_entry_sparse_count(e) > 0 || !archive_entry_size_is_set(e) || archive_entry_size(e) < 0)
-        return refused(info, name, "it is sparse or has no size");
-    r->name = name;
-    r->size = archive_entry_size(e);
-    return ERR_OK;
-}
-
-/* Goes to the next header; r->entry is NULL at the end. */
-static enum err entry_next(struct reader *r, struct err_info *info)
-{
-    int rc = archive_read_next_header(r->archive, &r->entry);
-    if (rc == ARCHIVE_OK)
-        return entry_check(r, info);
-    r->entry = NULL;
-    r->name = "";
-    return rc == ARCHIVE_EOF ? ERR_OK : malformed(r, info);
-}
-
-/* All of a small entry (free() it). */
-static enum err entry_text(struct reader *r, int64_t max, char **ret_text, size_t *ret_len, struct err_info *info)
-{
-    if (r->size > max)
-        return refused(info, r->name, "it is larger than it may be");
-    size_t size = (size_t)r->size;
-    cleanup_free char *text = malloc(size + 1);
-    if (text == NULL)
-        return ERR_NO_MEMORY;
-    if (archive_read_data(r->archive, text, size) != (la_ssize_t)size)
-        return malformed(r, info);
-    text[size] = '\0';
-    *ret_len = size;
-    *ret_text = text;
-    text = NULL;
-    return ERR_OK;
-}
-
-/* After the last entry: only zeros, and few of them. */
-static enum err rest_check(struct reader *r, struct err_info *info)
-{
-    int64_t end = archive_filter_bytes(r->archive, -1);
-    const void *bytes = NULL;
-    for (la_ssize_t n = 1; n > 0 && r->position - end <= PADDING_MAX;) {
-        n = file_next(r->archive, r, &bytes);
-        if (n < 0)
-            return malformed(r, info);
-    }
-    if (r->nonzero_end > end || r->position - end > PADDING_MAX)
-        return err_code(info, ERR_CORRUPT, "bundle_malformed", "there is data after the end of the archive");
-    return ERR_OK;
+    (void)tar_free(r->tar);
 }
 
 /* ---- manifest and signatures ---- */
 
 static enum err manifest_read(struct reader *r, char **ret_text, size_t *ret_len, struct err_info *info)
 {
-    enum err e = entry_next(r, info);
+    enum err e = tar_next(r->tar, info);
     if (e != ERR_OK)
         return e;
-    if (strcmp(r->name, MANIFEST_NAME) != 0)
+    const char *name = tar_name(r->tar);
+    if (!text_eq(name, MANIFEST_NAME))
         return err_code(info, ERR_CORRUPT, "bundle_malformed", "the first entry is \"%.100s\", not " MANIFEST_NAME,
-                        r->name);
-    e = entry_text(r, MANIFEST_BYTES_MAX, ret_text, ret_len, info);
-    return e == ERR_OK ? entry_next(r, info) : e;
+                        name == NULL ? "" : name);
+    e = tar_text(r->tar, MANIFEST_BYTES_MAX, ret_text, ret_len, info);
+    return e == ERR_OK ? tar_next(r->tar, info) : e;
 }
 
 static enum err untrusted(struct err_info *info, const char *name, const char *why)
@@ -184,144 +54,256 @@ static enum err signature_take(struct reader *r, struct minisig_signature *ret_s
     struct bundle_signature kept = {0};
     char expected[sizeof kept.name];
     struct err_info why = {0};
-    enum err e = entry_text(r, MINISIG_FILE_MAX, &kept.text, &kept.len, info);
+    enum err e = tar_text(r->tar, MINISIG_FILE_MAX, &kept.text, &kept.len, info);
     if (e != ERR_OK)
         return e;
-    (void)text_copy(kept.name, sizeof kept.name, r->name);
+    (void)text_copy(kept.name, sizeof kept.name, tar_name(r->tar));
     r->signatures[r->signature_count++] = kept; /* owned by r from here */
     struct bundle_signature *s = &r->signatures[r->signature_count - 1];
     if (minisig_parse(s->text, s->len, ret_signature, &why) != ERR_OK)
-        return untrusted(info, r->name, why.text);
+        return untrusted(info, tar_name(r->tar), why.text);
     minisig_id_text(ret_signature->id, s->id);
     (void)snprintf(expected, sizeof expected, MANIFEST_NAME ".%s.minisig", s->id);
-    if (strcmp(expected, r->name) != 0)
-        return untrusted(info, r->name, "the signature in it is of another key than its name says");
+    if (strcmp(expected, tar_name(r->tar)) != 0)
+        return untrusted(info, tar_name(r->tar), "the signature in it is of another key than its name says");
     for (size_t i = 0; i + 1 < r->signature_count; i++)
         if (strcmp(r->signatures[i].id, s->id) == 0)
-            return untrusted(info, r->name, "the key has signed twice");
+            return untrusted(info, tar_name(r->tar), "the key has signed twice");
     return ERR_OK;
 }
 
-/* Verifies the signature just taken, or forgets it when its key is not trusted. */
+/* The key has signed already, maybe under another id: ids are chosen by whoever makes a key file. */
+static bool key_counted(const struct reader *r, const struct minisig_public *key)
+{
+    for (size_t i = 0; i < r->key_count; i++)
+        if (memcmp(r->keys[i]->key, key->key, sizeof key->key) == 0)
+            return true;
+    return false;
+}
+
+/* Verifies the signature just taken; forgets it when its key is not trusted, or counted already. */
 static enum err signature_judge(struct reader *r, const struct trust *trust, const struct minisig_signature *signature,
                                 const char *text, size_t len, struct err_info *info)
 {
     if (trust == NULL)
         return ERR_OK;
     const struct minisig_public *key = trust_find(trust, signature->id);
-    if (key == NULL) {
+    enum err e = key == NULL ? ERR_OK : minisig_verify(signature, key, text, len, info);
+    if (e != ERR_OK)
+        return e;
+    if (key == NULL || key_counted(r, key))
         free(r->signatures[--r->signature_count].text);
-        return ERR_OK;
-    }
-    return minisig_verify(signature, key, text, len, info);
+    else
+        r->keys[r->key_count++] = key;
+    return ERR_OK;
 }
 
-/* Takes all signatures over the manifest's text; the trusted ones remain in r. */
-static enum err signatures_read(struct reader *r, const struct trust *trust, const char *text, size_t len,
-                                struct err_info *info)
+/* Different trusted keys must have signed, as many as are required. */
+static enum err threshold_check(const struct reader *r, const struct trust *trust, size_t seen, struct err_info *info)
 {
-    size_t seen = 0;
-    for (; text_starts(r->name, MANIFEST_NAME "."); seen++) {
-        struct minisig_signature signature;
-        enum err e = seen < BUNDLE_KEYS_MAX ? signature_take(r, &signature, info)
-                                            : untrusted(info, r->name, "there are too many signatures");
-        if (e == ERR_OK)
-            e = signature_judge(r, trust, &signature, text, len, info);
-        if (e == ERR_OK)
-            e = entry_next(r, info);
-        if (e != ERR_OK)
-            return e;
-    }
-    if (trust == NULL || r->signature_count > 0)
+    size_t required = trust->required == 0 ? 1 : trust->required;
+    enum err e = ERR_OK;
+    if (r->key_count >= required)
         return ERR_OK;
-    enum err e =
-        err_code(info, ERR_UNTRUSTED, "signature_untrusted",
-                 seen == 0 ? "the bundle is not signed" : "none of the bundle's signatures is of a trusted key");
+    if (required > 1)
+        e = err_code(info, ERR_UNTRUSTED, "signature_untrusted",
+                     "%zu different trusted keys must sign the bundle, %zu did: %zu missing", required, r->key_count,
+                     required - r->key_count);
+    else
+        e = err_code(info, ERR_UNTRUSTED, "signature_untrusted",
+                     seen == 0 ? "the bundle is not signed" : "none of the bundle's signatures is of a trusted key");
     err_next(info,
              "Sign it with `musterctl bundle sign`, by a key whose public half is in the directory of trusted keys.");
     return e;
 }
 
+/* Takes all signatures over the manifest's text; those that count remain in r. */
+static enum err signatures_read(struct reader *r, const struct trust *trust, const char *text, size_t len,
+                                struct err_info *info)
+{
+    size_t seen = 0;
+    for (const char *name = tar_name(r->tar); name != NULL && text_starts(name, MANIFEST_NAME ".");
+         name = tar_name(r->tar), seen++) {
+        struct minisig_signature signature;
+        enum err e = seen < BUNDLE_KEYS_MAX ? signature_take(r, &signature, info)
+                                            : untrusted(info, name, "there are too many signatures");
+        if (e == ERR_OK)
+            e = signature_judge(r, trust, &signature, text, len, info);
+        if (e == ERR_OK)
+            e = tar_next(r->tar, info);
+        if (e != ERR_OK)
+            return e;
+    }
+    return trust == NULL ? ERR_OK : threshold_check(r, trust, seen, info);
+}
+
 /* ---- payload ---- */
 
-static enum err payload_bytes(struct reader *r, const struct bundle_sink *sink, char ret_sha256[SHA256_HEX],
-                              struct err_info *info)
+/* One entry on its way: digests of it, and of the file that comes out of it. */
+struct flow {
+    const struct bundle_sink *sink;
+    struct sha256 *entry_hash, *file_hash; /* file_hash: only for a compressed entry */
+    struct inflate *inflate;               /* the same */
+};
+
+static void cleanup_flow(struct flow *flow)
 {
-    cleanup_sha256 struct sha256 *hash = NULL;
-    enum err e = sha256_new(&hash);
-    while (e == ERR_OK) {
-        la_ssize_t n = archive_read_data(r->archive, r->piece, sizeof r->piece);
-        if (n == 0)
-            break;
-        if (n < 0)
-            return malformed(r, info);
-        e = sha256_add(hash, r->piece, (size_t)n);
-        if (e == ERR_OK && sink->bytes != NULL)
-            e = sink->bytes(sink->user, r->piece, (size_t)n, info);
+    sha256_free(flow->entry_hash);
+    sha256_free(flow->file_hash);
+    (void)inflate_free(flow->inflate);
+}
+
+static enum err flow_file(void *user, const void *bytes, size_t len, struct err_info *info)
+{
+    struct flow *flow = user;
+    enum err e = flow->file_hash == NULL ? ERR_OK : sha256_add(flow->file_hash, bytes, len);
+    if (e == ERR_OK && flow->sink->bytes != NULL)
+        e = flow->sink->bytes(flow->sink->user, bytes, len, info);
+    return e;
+}
+
+static enum err flow_start(struct flow *flow, const struct bundle_item *item)
+{
+    if (item->form != BUNDLE_FULL)
+        return ERR_OK;
+    enum err e = sha256_new(&flow->entry_hash);
+    if (e == ERR_OK && item->payload->encoding == MANIFEST_ZSTD)
+        e = sha256_new(&flow->file_hash);
+    if (e == ERR_OK && item->payload->encoding == MANIFEST_ZSTD)
+        e = inflate_new(item->file->size, flow_file, flow, &flow->inflate);
+    return e;
+}
+
+static enum err flow_add(struct flow *flow, const void *bytes, size_t len, struct err_info *info)
+{
+    enum err e = flow->sink->raw == NULL ? ERR_OK : flow->sink->raw(flow->sink->user, bytes, len, info);
+    if (e != ERR_OK || flow->entry_hash == NULL)
+        return e;
+    e = sha256_add(flow->entry_hash, bytes, len);
+    if (e != ERR_OK)
+        return e;
+    return flow->inflate == NULL ? flow_file(flow, bytes, len, info) : inflate_add(flow->inflate, bytes, len, info);
+}
+
+static enum err digest_check(struct sha256 *hash, const char *expected, const char *name, struct err_info *info)
+{
+    char sha256[SHA256_HEX];
+    enum err e = hash == NULL ? ERR_OK : sha256_end(hash, sha256);
+    if (hash == NULL || e != ERR_OK || strcmp(sha256, expected) == 0)
+        return e;
+    return tar_refused(info, name, "its content is not what the manifest says (SHA-256 differs)");
+}
+
+static enum err item_bytes(struct reader *r, const struct bundle_item *item, const struct bundle_sink *sink,
+                           struct err_info *info)
+{
+    [[gnu::cleanup(cleanup_flow)]] struct flow flow = {.sink = sink};
+    const void *bytes = NULL;
+    size_t len = 1;
+    enum err e = flow_start(&flow, item);
+    while (e == ERR_OK && len > 0) {
+        e = tar_piece(r->tar, &bytes, &len, info);
+        if (e == ERR_OK && len > 0)
+            e = flow_add(&flow, bytes, len, info);
     }
-    return e == ERR_OK ? sha256_end(hash, ret_sha256) : e;
+    if (e == ERR_OK)
+        e = digest_check(flow.entry_hash, item->payload->sha256, tar_name(r->tar), info);
+    if (e == ERR_OK && flow.inflate != NULL)
+        e = inflate_end(flow.inflate, info);
+    return e == ERR_OK ? digest_check(flow.file_hash, item->payload->file, tar_name(r->tar), info) : e;
+}
+
+/* Which of its three names the entry has. */
+static enum err form_of(const char *name, const struct manifest_payload *p, enum bundle_form *ret_form,
+                        struct err_info *info)
+{
+    char full[MANIFEST_PAYLOAD_NAME];
+    manifest_payload_name(p, full);
+    if (name == NULL)
+        return tar_refused(info, full, "it is missing");
+    if (strcmp(name, full) == 0)
+        *ret_form = BUNDLE_FULL;
+    else if (text_starts(name, "same/") && strcmp(name + strlen("same/"), p->file) == 0)
+        *ret_form = BUNDLE_SAME;
+    else if (text_starts(name, "delta/") && strcmp(name + strlen("delta/"), p->file) == 0)
+        *ret_form = BUNDLE_DELTA;
+    else
+        return tar_refused(info, name, "the manifest does not list it at this place");
+    return ERR_OK;
+}
+
+static enum err size_check(const struct bundle_item *item, const char *name, struct err_info *info)
+{
+    int64_t least = item->form == BUNDLE_FULL ? item->payload->size : item->form == BUNDLE_DELTA ? 1 : 0;
+    int64_t most = item->form == BUNDLE_DELTA ? item->file->size + DELTA_EXTRA : least;
+    if (item->size >= least && item->size <= most)
+        return ERR_OK;
+    if (item->form == BUNDLE_FULL)
+        return err_code(info, ERR_CORRUPT, "payload_mismatch",
+                        "entry \"%.100s\": it has %" PRId64 " bytes, the manifest says %" PRId64, name, item->size,
+                        least);
+    return err_code(info, ERR_CORRUPT, "payload_mismatch",
+                    "entry \"%.100s\": it has %" PRId64 " bytes, which cannot be for a file of %" PRId64, name,
+                    item->size, item->file->size);
 }
 
 /* The present entry must be this one of the manifest. */
-static enum err payload_read(struct reader *r, const struct manifest_payload *p, const struct bundle_sink *sink,
-                             struct err_info *info)
+static enum err item_read(struct reader *r, const struct manifest *m, size_t index, const struct bundle_sink *sink,
+                          struct err_info *info)
 {
-    char expected[MANIFEST_PAYLOAD_NAME];
-    char sha256[SHA256_HEX];
-    manifest_payload_name(p, expected);
-    if (r->entry == NULL)
-        return refused(info, expected, "it is missing");
-    if (strcmp(r->name, expected) != 0)
-        return refused(info, r->name, "the manifest does not list it at this place");
-    if (r->size != p->size)
-        return err_code(info, ERR_CORRUPT, "payload_mismatch",
-                        "entry \"%s\": it has %" PRId64 " bytes, the manifest says %" PRId64, r->name, r->size,
-                        p->size);
-    enum err e = sink->begin == NULL ? ERR_OK : sink->begin(sink->user, p, info);
+    const struct manifest_payload *p = &m->payload[index];
+    struct bundle_item item = {
+        .index = index, .payload = p, .file = manifest_payload_file(m, p), .size = tar_size(r->tar)};
+    enum err e = form_of(tar_name(r->tar), p, &item.form, info);
     if (e == ERR_OK)
-        e = payload_bytes(r, sink, sha256, info);
-    if (e == ERR_OK && strcmp(sha256, p->sha256) != 0)
-        e = refused(info, r->name, "its content is not what the manifest says (SHA-256 differs)");
+        e = size_check(&item, tar_name(r->tar), info);
+    if (e == ERR_OK && item.form != BUNDLE_FULL && !sink->deltas) {
+        e = err_code(info, ERR_CONFLICT, "bundle_is_delta",
+                     "this is a delta bundle, which is of use only together with an older version's files");
+        err_next(info, "Use the full bundle that it was made from.");
+    }
+    if (e == ERR_OK && sink->begin != NULL)
+        e = sink->begin(sink->user, &item, info);
+    if (e == ERR_OK)
+        e = item_bytes(r, &item, sink, info);
     if (e == ERR_OK && sink->end != NULL)
-        e = sink->end(sink->user, p, info);
-    return e == ERR_OK ? entry_next(r, info) : e;
+        e = sink->end(sink->user, &item, info);
+    return e == ERR_OK ? tar_next(r->tar, info) : e;
 }
 
-static enum err payloads_read(struct reader *r, const struct manifest *m, const struct bundle_sink *sink,
-                              struct err_info *info)
+static enum err payload_read(struct reader *r, const struct manifest *m, const struct bundle_sink *sink,
+                             struct err_info *info)
 {
     enum err e = sink->head == NULL ? ERR_OK : sink->head(sink->user, m, r->signatures, r->signature_count, info);
     for (size_t i = 0; e == ERR_OK && i < m->payload_count; i++)
-        e = payload_read(r, &m->payload[i], sink, info);
-    if (e == ERR_OK && r->entry != NULL)
-        e = refused(info, r->name, "the manifest does not list it at this place");
-    return e == ERR_OK ? rest_check(r, info) : e;
+        e = item_read(r, m, i, sink, info);
+    if (e == ERR_OK && tar_name(r->tar) != NULL)
+        e = tar_refused(info, tar_name(r->tar), "the manifest does not list it at this place");
+    return e == ERR_OK ? tar_rest(r->tar, info) : e;
 }
 
 enum err bundle_read(int fd, const struct trust *trust, const struct bundle_sink *sink, struct manifest **ret_manifest,
                      struct bundle_keys *ret_keys, struct err_info *info)
 {
-    [[gnu::cleanup(cleanup_reader_p)]] struct reader *r = calloc(1, sizeof *r);
+    [[gnu::cleanup(cleanup_reader)]] struct reader r = {0};
     cleanup_free char *text = NULL;
     cleanup_manifest struct manifest *m = NULL;
     size_t len = 0;
-    if (r == NULL)
-        return ERR_NO_MEMORY;
-    enum err e = reader_open(r, fd, info);
+    enum err e = tar_open(fd, &r.tar, info);
     if (e == ERR_OK)
-        e = manifest_read(r, &text, &len, info);
+        e = manifest_read(&r, &text, &len, info);
     if (e == ERR_OK)
-        e = signatures_read(r, trust, text, len, info);
+        e = signatures_read(&r, trust, text, len, info);
     if (e == ERR_OK)
         e = manifest_parse(text, len, &m, info);
     if (e == ERR_OK)
-        e = payloads_read(r, m, sink, info);
+        e = payload_read(&r, m, sink, info);
     if (e != ERR_OK)
         return e;
     if (ret_keys != NULL) {
-        ret_keys->count = r->signature_count;
-        for (size_t i = 0; i < r->signature_count; i++)
-            memcpy(ret_keys->ids[i], r->signatures[i].id, MINISIG_ID_TEXT);
+        ret_keys->count = r.signature_count;
+        for (size_t i = 0; i < r.signature_count; i++)
+            memcpy(ret_keys->ids[i], r.signatures[i].id, MINISIG_ID_TEXT);
     }
     *ret_manifest = m;
     m = NULL;

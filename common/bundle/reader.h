@@ -10,16 +10,28 @@ struct bundle_signature {
     size_t len;
 };
 
+/* One payload entry as it is in this archive. */
+struct bundle_item {
+    size_t index; /* among the manifest's payload */
+    const struct manifest_payload *payload;
+    const struct manifest_file *file; /* the first that it makes */
+    enum bundle_form form;
+    int64_t size; /* of the entry's bytes */
+};
+
 /* What a reading is for. Every function may be NULL; an error ends the reading and is passed on. */
 struct bundle_sink {
     void *user;
+    bool deltas; /* entries `same/` and `delta/` are welcome; else ERR_CONFLICT `bundle_is_delta` */
     /* The manifest and the signatures that count: of trusted keys, or all of them when nothing is trusted. */
     enum err (*head)(void *user, const struct manifest *manifest, const struct bundle_signature *signatures,
                      size_t count, struct err_info *info);
-    /* One payload entry: begin, its bytes in pieces, end once size and digest are right. */
-    enum err (*begin)(void *user, const struct manifest_payload *entry, struct err_info *info);
-    enum err (*bytes)(void *user, const void *bytes, size_t len, struct err_info *info);
-    enum err (*end)(void *user, const struct manifest_payload *entry, struct err_info *info);
+    /* One payload entry: begin, its bytes in pieces, end once size and digest of a full one are right. */
+    enum err (*begin)(void *user, const struct bundle_item *item, struct err_info *info);
+    enum err (*raw)(void *user, const void *bytes, size_t len, struct err_info *info); /* as they are in the archive */
+    enum err (*bytes)(void *user, const void *bytes, size_t len,
+                      struct err_info *info); /* of the file, if it is full */
+    enum err (*end)(void *user, const struct bundle_item *item, struct err_info *info);
 };
 
 /* Reads fd to its end. trust NULL: signatures must be well-formed but nothing is verified. ret_keys may be NULL. Errors

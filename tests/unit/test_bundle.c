@@ -95,7 +95,7 @@ static void several_keys_sign(void **state)
     m = manifest_free(m);
     assert_int_equal(keys.count, 2);
     assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
-    assert_int_equal(bundle_inspect(fd, &m, &keys, NULL), ERR_OK);
+    assert_int_equal(bundle_inspect(fd, NULL, &m, &keys, NULL, NULL), ERR_OK);
     m = manifest_free(m);
     assert_int_equal(keys.count, 2);
 }
@@ -110,7 +110,7 @@ static void unsigned_is_inspected_but_not_verified(void **state)
     struct manifest *m = kit_create(&k, "b.mub");
     m = manifest_free(m);
     cleanup_fd int fd = kit_open(&k, "b.mub");
-    assert_int_equal(bundle_inspect(fd, &m, &keys, NULL), ERR_OK);
+    assert_int_equal(bundle_inspect(fd, NULL, &m, &keys, NULL, NULL), ERR_OK);
     assert_string_equal(m->slot, "digits");
     assert_int_equal(keys.count, 0);
     m = manifest_free(m);
