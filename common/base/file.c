@@ -144,3 +144,20 @@ enum err file_remove_tree(const char *path)
         return ERR_OK;
     return err_from_errno(errno);
 }
+
+enum err file_unnamed(const char *dir, int *ret_fd)
+{
+    char path[PATH_MAX];
+    int n = snprintf(path, sizeof path, "%s/.unnamed-XXXXXX", dir);
+    if (n < 0 || (size_t)n >= sizeof path)
+        return ERR_INVALID;
+    int fd = mkostemp(path, O_CLOEXEC);
+    if (fd < 0)
+        return err_from_errno(errno);
+    if (unlink(path) != 0) {
+        (void)close(fd);
+        return ERR_IO;
+    }
+    *ret_fd = fd;
+    return ERR_OK;
+}

@@ -27,3 +27,7 @@
 
 /* rm -r, never following a link; a path that is not there is fine. */
 [[nodiscard]] enum err file_remove_tree(const char *path);
+
+/* A new empty file in the directory that has no name any more, so that it is gone with its last fd, whatever happens.
+ * close() it. */
+[[nodiscard]] enum err file_unnamed(const char *dir, int *ret_fd);

@@ -96,7 +96,8 @@ struct bundle_part {
 struct bundle_file {
     const char *source; /* where it is now */
     const char *path;   /* what it is called in the bundle */
-    bool executable;    /* mode 0555, not 0444 */
+    bool executable;    /* mode 0555 even if the source has no x bit; one that has gets it in any case, else 0444 */
+    bool compress;      /* zstd, where that saves at least 5 % */
 };
 
 /* Writes an unsigned bundle to the file out (replaced in one step; left as it was on error). head: the manifest without

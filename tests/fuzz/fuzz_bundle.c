@@ -99,7 +99,7 @@ static void bundle_look(const uint8_t *data, size_t size)
     struct err_info info = {0};
     cleanup_fd int fd = memory_file(data, size);
     (void)!lseek(fd, 0, SEEK_SET);
-    if (bundle_inspect(fd, &m, &keys, &info) != ERR_OK && m != NULL)
+    if (bundle_inspect(fd, NULL, &m, &keys, NULL, &info) != ERR_OK && m != NULL)
         abort();
 }
 

@@ -56,9 +56,9 @@ static inline struct manifest *kit_create(const struct kit *k, const char *name)
     struct err_info info = {0};
     json_auto_t *head = json_pack("{s:s, s:s, s:s, s:i, s:{s:s}}", "kind", "model", "name", "digits", "version",
                                   "1.0.0", "release_counter", 1, "model", "file", "model.onnx");
-    const struct bundle_file files[] = {{kit_path(k, "model", model), "model.onnx", false},
-                                        {kit_path(k, "run", run), "bin/run", false},
-                                        {model, "copy/of/model.onnx", false}};
+    const struct bundle_file files[] = {{kit_path(k, "model", model), "model.onnx", false, false},
+                                        {kit_path(k, "run", run), "bin/run", false, false},
+                                        {model, "copy/of/model.onnx", false, false}};
     enum err e = bundle_create(head, files, 3, 1764000000000, kit_path(k, name, out), &m, &info);
     if (e != ERR_OK)
         fail_msg("bundle_create: %s: %s", info.code, info.text);

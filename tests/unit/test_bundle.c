@@ -100,6 +100,120 @@ static void several_keys_sign(void **state)
     assert_int_equal(keys.count, 2);
 }
 
+/* NAME signed by two keys; keys[1] is not the kit's. */
+static void sign_twice(struct kit *k, const char *name, struct minisig_secret *ret_second,
+                       struct minisig_public *ret_public)
+{
+    char path[160];
+    struct manifest *m = kit_create(k, name);
+    m = manifest_free(m);
+    (void)kit_path(k, name, path);
+    assert_int_equal(minisig_generate(ret_second, ret_public), ERR_OK);
+    assert_int_equal(bundle_sign(path, &k->key, NULL), ERR_OK);
+    assert_int_equal(bundle_sign(path, ret_second, NULL), ERR_OK);
+}
+
+static enum err verify_with(const struct kit *k, const char *name, size_t required, struct bundle_keys *ret_keys,
+                            struct err_info *info)
+{
+    struct trust trust = k->trust;
+    cleanup_manifest struct manifest *m = NULL;
+    cleanup_fd int fd = kit_open(k, name);
+    trust.required = required;
+    return bundle_verify(fd, &trust, &m, ret_keys, info);
+}
+
+static void as_many_keys_as_required(void **state)
+{
+    (void)state;
+    cleanup_kit struct kit k;
+    struct minisig_secret second;
+    struct minisig_public second_public;
+    struct bundle_keys keys;
+    struct err_info info = {0};
+    kit_start(&k);
+    sign_twice(&k, "b.mub", &second, &second_public);
+    assert_int_equal(verify_with(&k, "b.mub", 0, &keys, NULL), ERR_OK); /* 0 is not "nobody has to sign" */
+    assert_int_equal(verify_with(&k, "b.mub", 1, &keys, NULL), ERR_OK);
+    assert_int_equal(verify_with(&k, "b.mub", 2, &keys, &info), ERR_UNTRUSTED); /* a stranger does not count */
+    assert_string_equal(info.code, "signature_untrusted");
+    assert_non_null(strstr(info.text, "1 missing"));
+    k.trust.keys[k.trust.count++] = second_public;
+    assert_int_equal(verify_with(&k, "b.mub", 2, &keys, NULL), ERR_OK);
+    assert_int_equal(keys.count, 2);
+    assert_int_equal(verify_with(&k, "b.mub", 4, &keys, &info), ERR_UNTRUSTED);
+    assert_non_null(strstr(info.text, "2 missing"));
+}
+
+/* An id is only a name in a file: who holds one key may write two files. */
+static void one_key_under_two_names_counts_once(void **state)
+{
+    (void)state;
+    cleanup_kit struct kit k;
+    struct bundle_keys keys;
+    struct err_info info = {0};
+    char path[160];
+    kit_start(&k);
+    struct minisig_secret alias = k.key;
+    alias.id[0] ^= 1;
+    k.trust.keys[k.trust.count] = k.trust.keys[0];
+    k.trust.keys[k.trust.count++].id[0] ^= 1;
+    struct manifest *m = kit_create(&k, "b.mub");
+    m = manifest_free(m);
+    (void)kit_path(&k, "b.mub", path);
+    assert_int_equal(bundle_sign(path, &k.key, NULL), ERR_OK);
+    assert_int_equal(bundle_sign(path, &alias, NULL), ERR_OK);
+    assert_int_equal(verify_with(&k, "b.mub", 1, &keys, NULL), ERR_OK);
+    assert_int_equal(keys.count, 1);
+    assert_int_equal(verify_with(&k, "b.mub", 2, &keys, &info), ERR_UNTRUSTED);
+    assert_non_null(strstr(info.text, "1 missing"));
+}
+
+/* Text shrinks, noise does not; what does not shrink travels as it is. */
+static void compressed_files(void **state)
+{
+    (void)state;
+    cleanup_kit struct kit k;
+    char text_path[160];
+    char noise_path[160];
+    char path[160];
+    cleanup_free char *text = calloc(1, 400001);
+    cleanup_free char *noise = malloc(70000);
+    assert_true(text != NULL && noise != NULL);
+    for (size_t i = 0; i < 400000; i++)
+        text[i] = (char)('a' + i / 1000 % 7 + i % 13);
+    assert_int_equal(random_bytes(noise, 70000), ERR_OK);
+    kit_start(&k);
+    kit_put(&k, "text", text, 400000);
+    kit_put(&k, "noise", noise, 70000);
+    const struct bundle_file files[] = {{kit_path(&k, "text", text_path), "text", false, true},
+                                        {kit_path(&k, "noise", noise_path), "noise", true, true},
+                                        {text_path, "again", false, true}};
+    json_auto_t *head = json_pack("{s:s, s:s, s:s, s:i, s:{}}", "kind", "app", "name", "texts", "version", "1.0.0",
+                                  "release_counter", 1, "app");
+    struct manifest *m = NULL;
+    (void)kit_path(&k, "c.mub", path);
+    assert_int_equal(bundle_create(head, files, 3, 0, path, &m, NULL), ERR_OK);
+    assert_int_equal(m->payload_count, 2);
+    assert_int_equal(m->payload[0].encoding, MANIFEST_ZSTD);
+    assert_true(m->payload[0].size < 10000);
+    assert_int_equal(m->payload[1].encoding, MANIFEST_RAW);
+    assert_int_equal(m->files[1].mode, 0555);
+    m = manifest_free(m);
+    assert_int_equal(kit_count(&k, "."), 6); /* model run out text noise c.mub */
+    assert_int_equal(bundle_sign(path, &k.key, NULL), ERR_OK);
+    assert_int_equal(verify_with(&k, "c.mub", 1, NULL, NULL), ERR_OK);
+    cleanup_fd int fd = kit_open(&k, "c.mub");
+    cleanup_fd int out = kit_open(&k, "out");
+    assert_int_equal(bundle_extract(fd, &k.trust, NULL, out, &m, NULL, NULL), ERR_OK);
+    m = manifest_free(m);
+    cleanup_free char *found = NULL;
+    size_t len = 0;
+    assert_int_equal(file_read(kit_path(&k, "out/again", path), 1 << 20, &found, &len), ERR_OK);
+    assert_int_equal(len, 400000);
+    assert_memory_equal(found, text, len);
+}
+
 static void unsigned_is_inspected_but_not_verified(void **state)
 {
     (void)state;
@@ -166,10 +280,10 @@ static void bad_sources_make_no_bundle(void **state)
     (void)kit_path(&k, "model", model);
     json_auto_t *head = json_pack("{s:s, s:s, s:s, s:i, s:{}}", "kind", "app", "name", "digits", "version", "1.0.0",
                                   "release_counter", 1, "app");
-    const struct bundle_file missing = {"/nonexistent/model", "model.onnx", false};
-    const struct bundle_file folder = {k.path, "model.onnx", false};
-    const struct bundle_file escape = {model, "../model.onnx", false};
-    const struct bundle_file fine = {model, "model.onnx", false};
+    const struct bundle_file missing = {"/nonexistent/model", "model.onnx", false, false};
+    const struct bundle_file folder = {k.path, "model.onnx", false, false};
+    const struct bundle_file escape = {model, "../model.onnx", false, false};
+    const struct bundle_file fine = {model, "model.onnx", false, false};
     assert_int_equal(bundle_create(head, &missing, 1, 0, out, &m, &info), ERR_NOT_FOUND);
     assert_non_null(strstr(info.text, "/nonexistent/model"));
     assert_int_equal(bundle_create(head, &folder, 1, 0, out, &m, NULL), ERR_INVALID);
@@ -229,6 +343,9 @@ int main(void)
         cmocka_unit_test(round_trip),
         cmocka_unit_test(equal_input_makes_equal_bytes),
         cmocka_unit_test(several_keys_sign),
+        cmocka_unit_test(as_many_keys_as_required),
+        cmocka_unit_test(one_key_under_two_names_counts_once),
+        cmocka_unit_test(compressed_files),
         cmocka_unit_test(unsigned_is_inspected_but_not_verified),
         cmocka_unit_test(a_pipe_will_do),
         cmocka_unit_test(bad_sources_make_no_bundle),

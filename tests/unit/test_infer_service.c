@@ -62,7 +62,7 @@ static void manifest_put(const struct folder *f, const char *model, const char *
         assert_int_equal(json_object_set(head, "profile", (json_t *)profile), 0);
     struct manifest *m = NULL;
     struct err_info info = {0};
-    const struct bundle_file file = {model, "model.onnx", false};
+    const struct bundle_file file = {model, "model.onnx", false, false};
     enum err e = bundle_create(head, &file, 1, 1764000000000, in(f, "bundle.mub", bundle), &m, &info);
     json_decref(head);
     if (e != ERR_OK)
