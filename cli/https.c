@@ -30,8 +30,10 @@ struct https {
 struct exchange {
     const struct request *request;
     struct buf body;
+    CURL *curl;
+    int64_t given; /* bytes of the upload */
     int64_t progress_at_ms;
-    int read_errno;
+    int file_errno; /* of a file that cannot be read or written; 0: none */
 };
 
 enum err https_new(const char *server, const char *ca, struct https **ret_https, struct err_info *info)
@@ -86,40 +88,68 @@ enum err https_token_set(struct https *h, const char *token, struct err_info *in
 
 /* ---- libcurl's callbacks ---- */
 
+static bool is_for_file(const struct exchange *x)
+{
+    long status = 0;
+    return x->request->download && curl_easy_getinfo(x->curl, CURLINFO_RESPONSE_CODE, &status) == CURLE_OK &&
+           status >= 200 && status <= 299;
+}
+
 static size_t body_take(char *bytes, size_t size, size_t count, void *user)
 {
     struct exchange *x = user;
-    return buf_add(&x->body, bytes, size * count) == ERR_OK ? size * count : 0;
+    size_t len = size * count;
+    if (!is_for_file(x))
+        return buf_add(&x->body, bytes, len) == ERR_OK ? len : 0;
+    for (size_t at = 0; at < len;) {
+        ssize_t n = write(x->request->download_fd, bytes + at, len - at);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0) {
+            x->file_errno = errno;
+            return 0;
+        }
+        at += (size_t)n;
+    }
+    return len;
 }
 
 static size_t upload_give(char *out, size_t size, size_t count, void *user)
 {
     struct exchange *x = user;
+    int64_t left = x->request->upload_size - x->given;
+    size_t want = left < (int64_t)(size * count) ? (size_t)left : size * count;
     ssize_t n = 0;
     do
-        n = read(x->request->upload_fd, out, size * count);
+        n = pread(x->request->upload_fd, out, want, x->request->upload_offset + x->given);
     while (n < 0 && errno == EINTR);
-    if (n >= 0)
+    if (n >= 0) {
+        x->given += n;
         return (size_t)n;
-    x->read_errno = errno;
+    }
+    x->file_errno = errno;
     return CURL_READFUNC_ABORT;
 }
 
 static int upload_seek(void *user, curl_off_t offset, int origin)
 {
     struct exchange *x = user;
-    return lseek(x->request->upload_fd, offset, origin) < 0 ? CURL_SEEKFUNC_FAIL : CURL_SEEKFUNC_OK;
+    if (origin != SEEK_SET || offset < 0 || offset > x->request->upload_size)
+        return CURL_SEEKFUNC_FAIL;
+    x->given = offset;
+    return CURL_SEEKFUNC_OK;
 }
 
-static int upload_progress(void *user, curl_off_t down_total, curl_off_t down, curl_off_t total, curl_off_t sent)
+static int transfer_progress(void *user, curl_off_t down_total, curl_off_t down, curl_off_t up_total, curl_off_t up)
 {
     struct exchange *x = user;
-    (void)down_total;
-    (void)down;
+    const struct request *r = x->request;
     int64_t now = clock_mono_ms();
-    if (total > 0 && now - x->progress_at_ms >= PROGRESS_MS) {
+    (void)down_total;
+    (void)up_total;
+    if (now - x->progress_at_ms >= PROGRESS_MS) {
         x->progress_at_ms = now;
-        x->request->progress(sent, total);
+        r->progress(r->progress_from + (r->download ? down : up), r->progress_total);
     }
     return 0;
 }
@@ -139,17 +169,22 @@ static CURLcode upload_prepare(CURL *curl, struct exchange *x)
         rc = curl_easy_setopt(curl, CURLOPT_SEEKFUNCTION, upload_seek);
     if (rc == CURLE_OK)
         rc = curl_easy_setopt(curl, CURLOPT_SEEKDATA, x);
-    if (rc == CURLE_OK && x->request->progress != NULL) {
-        rc = curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, upload_progress);
-        if (rc == CURLE_OK)
-            rc = curl_easy_setopt(curl, CURLOPT_XFERINFODATA, x);
-        if (rc == CURLE_OK)
-            rc = curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
-    }
-    if (rc == CURLE_OK)
-        rc = curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, 1L);
+    return rc;
+}
+
+/* Bytes that move for long: no limit in time as long as they move. */
+static CURLcode transfer_prepare(CURL *curl, struct exchange *x)
+{
+    CURLcode rc = curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, 1L);
     if (rc == CURLE_OK)
         rc = curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, (long)STALL_S);
+    if (rc != CURLE_OK || x->request->progress == NULL)
+        return rc;
+    rc = curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, transfer_progress);
+    if (rc == CURLE_OK)
+        rc = curl_easy_setopt(curl, CURLOPT_XFERINFODATA, x);
+    if (rc == CURLE_OK)
+        rc = curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
     return rc;
 }
 
@@ -159,7 +194,10 @@ static CURLcode request_prepare(struct https *h, const char *url, struct curl_sl
     bool upload = r->upload_size > 0;
     CURLcode rc = curl_easy_setopt(h->curl, CURLOPT_URL, url);
     if (rc == CURLE_OK)
-        rc = upload ? upload_prepare(h->curl, x) : curl_easy_setopt(h->curl, CURLOPT_TIMEOUT, (long)REQUEST_S);
+        rc = upload || r->download ? transfer_prepare(h->curl, x)
+                                   : curl_easy_setopt(h->curl, CURLOPT_TIMEOUT, (long)REQUEST_S);
+    if (rc == CURLE_OK && upload)
+        rc = upload_prepare(h->curl, x);
     if (rc == CURLE_OK && r->json != NULL)
         rc = curl_easy_setopt(h->curl, CURLOPT_POSTFIELDS, r->json); /* not copied: lives until the request is done */
     if (rc == CURLE_OK)
@@ -192,8 +230,9 @@ static enum err transport_error(const struct https *h, CURLcode rc, const struct
 {
     const char *why = h->error[0] != '\0' ? h->error : curl_easy_strerror(rc);
     enum err e = ERR_UNAVAILABLE;
-    if (x->read_errno != 0)
-        return err_set(info, err_from_errno(x->read_errno), "cannot read the file: %s", strerror(x->read_errno));
+    if (x->file_errno != 0)
+        return err_set(info, err_from_errno(x->file_errno), "cannot %s the file: %s",
+                       x->request->download ? "write" : "read", strerror(x->file_errno));
     switch (rc) {
     case CURLE_OUT_OF_MEMORY:
         return ERR_NO_MEMORY;
@@ -249,6 +288,8 @@ static struct curl_slist *headers_of(const struct https *h, const struct request
         ok = ok && header_add(&list, "Content-Type: application/json");
     if (r->upload_size > 0)
         ok = ok && header_add(&list, "Content-Type: application/octet-stream");
+    if (r->header != NULL)
+        ok = ok && header_add(&list, r->header);
     if (ok)
         return list;
     curl_slist_free_all(list);
@@ -258,7 +299,7 @@ static struct curl_slist *headers_of(const struct https *h, const struct request
 enum err https_send(struct https *h, const struct request *request, struct answer *ret_answer, struct err_info *info)
 {
     char url[8192];
-    struct exchange x = {.request = request, .body = BUF_INIT(ANSWER_MAX)};
+    struct exchange x = {.request = request, .curl = h->curl, .body = BUF_INIT(ANSWER_MAX)};
     int n = snprintf(url, sizeof url, "%s%s", h->server, request->path);
     if (n < 0 || (size_t)n >= sizeof url)
         return err_set(info, ERR_TOO_LARGE, "the request's address is too long");

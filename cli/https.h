@@ -11,11 +11,17 @@ struct https;
 
 struct request {
     const char *method;
-    const char *path; /* "/api/v1/…", already percent-encoded */
-    const char *json; /* body, or NULL */
-    int upload_fd;    /* raw body of upload_size bytes when upload_size > 0 */
+    const char *path;      /* "/api/v1/…", already percent-encoded */
+    const char *json;      /* body, or NULL */
+    const char *header;    /* one more header, or NULL */
+    int upload_fd;         /* raw body of upload_size bytes from upload_offset on, when upload_size > 0 */
+    int64_t upload_offset; /* read with pread: the position of the fd does not matter */
     int64_t upload_size;
-    void (*progress)(int64_t sent, int64_t total); /* a few times a second while uploading; may be NULL */
+    bool download; /* the body of a 2xx answer goes to download_fd, and is not in the answer */
+    int download_fd;
+    void (*progress)(int64_t done, int64_t total); /* a few times a second while bytes move; may be NULL */
+    int64_t progress_from;                         /* what was done before this request */
+    int64_t progress_total;
 };
 
 struct answer {

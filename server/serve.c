@@ -6,6 +6,7 @@
 #include "common/bundle/trust.h"
 #include "server/admin.h"
 #include "server/alert/engine.h"
+#include "server/artifact/checker.h"
 #include "server/artifact/object_cache.h"
 #include "server/http/broadcast.h"
 #include "server/http/http.h"
@@ -26,7 +27,7 @@
 #include <sys/resource.h>
 #include <time.h>
 
-enum { DATABASE_WAIT_S = 30, LIMITER_KEYS = 4096, SPARE_FILES = 256 };
+enum { DATABASE_WAIT_S = 30, LIMITER_KEYS = 4096, SPARE_FILES = 256, MIB = 1024 * 1024 };
 
 /* Everything that was started; NULL: not (yet). */
 struct parts {
@@ -128,14 +129,37 @@ static void files_allow(const struct conf *conf)
 
 /* ---- the parts */
 
+/* A threshold that no bundle can reach would refuse every upload: that is said now. */
+static enum err trust_start(const struct conf *conf, struct trust **ret_trust, struct err_info *info)
+{
+    cleanup_trust struct trust *trust = NULL;
+    const char *dir = conf_text(conf, "trust_dir");
+    enum err e = trust_load(dir, &trust, info);
+    if (e != ERR_OK)
+        return e;
+    trust->required = (size_t)conf_int(conf, "release_signatures");
+    if (trust->required > trust->count) {
+        e = err_field(info, ERR_INVALID, "release_signatures",
+                      "release_signatures = %zu, but %s has only %zu release key%s", trust->required, dir, trust->count,
+                      trust->count == 1 ? "" : "s");
+        err_next(info, "put the missing *.pub files there, or lower release_signatures");
+        return e;
+    }
+    *ret_trust = trust;
+    trust = NULL;
+    return ERR_OK;
+}
+
 static enum err resources_load(struct parts *p, const struct conf *conf, struct err_info *info)
 {
     struct server *server = &p->server;
     enum err e = pki_load(conf_text(conf, "pki_dir"), &server->pki, info);
     if (e == ERR_OK)
-        e = trust_load(conf_text(conf, "trust_dir"), &server->trust, info);
+        e = trust_start(conf, &server->trust, info);
     if (e == ERR_OK)
-        e = object_cache_new(conf_text(conf, "cache_dir"), &server->objects, info);
+        e = object_cache_new(conf_text(conf, "cache_dir"), conf_int(conf, "cache_mb") * MIB, &server->objects, info);
+    if (e == ERR_OK)
+        e = checkers_new(&server->checkers);
     if (e == ERR_OK)
         e = passwords_new(&server->passwords);
     if (e == ERR_OK)
@@ -230,6 +254,7 @@ static void parts_stop(struct parts *p)
     limiter_free(p->server.login_limiter);
     passwords_free(p->server.passwords);
     object_cache_free(p->server.objects);
+    checkers_free(p->server.checkers); /* before the trust that they use */
     (void)trust_free(p->server.trust);
     pki_free(p->server.pki);
 }

@@ -8,6 +8,7 @@
 
 struct pki;          /* server/pki/pki.h: signs device certificates */
 struct object_cache; /* server/artifact/object_cache.h: bytes by digest on disk */
+struct checkers;     /* server/artifact/checker.h: uploads that are being verified */
 struct trust;        /* common/bundle/trust.h: release keys that may sign bundles */
 struct passwords;    /* server/http/password.h: argon2id, two at once */
 struct limiter;      /* server/http/limiter.h: attempts per address */
@@ -25,6 +26,7 @@ struct server {
     const struct conf *conf;
     struct pki *pki;
     struct object_cache *objects;
+    struct checkers *checkers;
     struct trust *trust;
     struct server_broker broker;
     struct passwords *passwords;

@@ -53,10 +53,9 @@ static const char *const state_names[ASSIGNMENT_STATES_] = {
 };
 
 static const char *const phase_names[PHASES_] = {
-    [PHASE_EMPTY] = "empty",         [PHASE_DOWNLOADING] = "downloading",
-    [PHASE_VERIFYING] = "verifying", [PHASE_STAGED] = "staged",
-    [PHASE_HELD] = "held",           [PHASE_SWITCHING] = "switching",
-    [PHASE_PROBATION] = "probation", [PHASE_RUNNING] = "running",
+    [PHASE_EMPTY] = "empty",         [PHASE_DOWNLOADING] = "downloading", [PHASE_VERIFYING] = "verifying",
+    [PHASE_TESTING] = "testing",     [PHASE_STAGED] = "staged",           [PHASE_HELD] = "held",
+    [PHASE_SWITCHING] = "switching", [PHASE_PROBATION] = "probation",     [PHASE_RUNNING] = "running",
     [PHASE_FAILED] = "failed",
 };
 
@@ -125,6 +124,7 @@ bool assignment_event_of_report(const struct slot_report *report, enum assignmen
         [PHASE_EMPTY] = ASSIGNMENT_EVENTS_,
         [PHASE_DOWNLOADING] = ASSIGNMENT_EVENT_DOWNLOAD,
         [PHASE_VERIFYING] = ASSIGNMENT_EVENT_DOWNLOAD,
+        [PHASE_TESTING] = ASSIGNMENT_EVENT_DOWNLOAD,
         [PHASE_STAGED] = ASSIGNMENT_EVENT_STAGE,
         [PHASE_HELD] = ASSIGNMENT_EVENT_HOLD,
         [PHASE_SWITCHING] = ASSIGNMENT_EVENT_APPLY,

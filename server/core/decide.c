@@ -82,6 +82,7 @@ static const char *report_reason(const struct slot_report *report)
         [PHASE_EMPTY] = "",
         [PHASE_DOWNLOADING] = "The device downloads the bundle.",
         [PHASE_VERIFYING] = "The device verifies what it has downloaded.",
+        [PHASE_TESTING] = "The device tests what it has verified.",
         [PHASE_STAGED] = "The bundle is verified and staged.",
         [PHASE_HELD] = "The bundle is staged; a hold keeps the device from applying it.",
         [PHASE_SWITCHING] = "The device switches to the bundle.",

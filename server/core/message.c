@@ -46,8 +46,8 @@ static enum err slot_failure_parse(const json_t *json, struct beat_slot *slot, s
 
 static enum err slot_parse(const char *name, const json_t *json, struct beat_slot *ret_slot, struct err_info *info)
 {
-    static const char *const phases[] = {"empty",     "downloading", "verifying", "staged", "held",
-                                         "switching", "probation",   "running",   "failed", NULL};
+    static const char *const phases[] = {"empty",     "downloading", "verifying", "testing", "staged", "held",
+                                         "switching", "probation",   "running",   "failed",  NULL};
     size_t len = strlen(name);
     if (len == 0 || len > FIELD_NAME_MAX)
         return err_field(info, ERR_INVALID, "slots", "a slot's name must have 1 to %d bytes", FIELD_NAME_MAX);

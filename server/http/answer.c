@@ -65,63 +65,53 @@ enum err answer_problem(enum err error, const struct err_info *info, const char 
     return ERR_OK;
 }
 
-/* The bytes first..last of fd, which is taken. */
-static enum err part_answer(int fd, unsigned status, int64_t first, int64_t last, struct answer *ret_answer)
-{
-    int64_t len = last - first + 1;
-    struct MHD_Response *response = MHD_create_response_from_fd_at_offset64((uint64_t)len, fd, (uint64_t)first);
-    if (response == NULL) {
-        (void)close(fd);
-        return ERR_NO_MEMORY;
-    }
-    *ret_answer = (struct answer){.response = response, .status = status, .size = len};
-    return ERR_OK;
-}
-
 static const char *request_header(struct MHD_Connection *request, const char *name)
 {
     return MHD_lookup_connection_value(request, MHD_HEADER_KIND, name);
 }
 
 /* The body or the part of it that is asked for, without headers. */
-static enum err body_choose(struct MHD_Connection *request, int fd, int64_t size, const char *etag, char range[80],
+static enum err body_choose(struct MHD_Connection *request, const struct answer_body *body, char range[80],
                             struct answer *ret_answer, struct err_info *info)
 {
     int64_t first = 0;
-    int64_t last = size - 1;
-    if (header_names_etag(request_header(request, MHD_HTTP_HEADER_IF_NONE_MATCH), etag)) {
-        (void)close(fd);
+    int64_t last = body->size - 1;
+    struct answer a = {.status = MHD_HTTP_OK};
+    if (header_names_etag(request_header(request, MHD_HTTP_HEADER_IF_NONE_MATCH), body->etag))
         return answer_bytes(MHD_HTTP_NOT_MODIFIED, NULL, 0, NULL, ret_answer);
-    }
     const char *wanted = request_header(request, MHD_HTTP_HEADER_RANGE);
-    if (!header_if_range(request_header(request, MHD_HTTP_HEADER_IF_RANGE), etag))
+    if (!header_if_range(request_header(request, MHD_HTTP_HEADER_IF_RANGE), body->etag))
         wanted = NULL;
-    switch (header_range(wanted, size, &first, &last)) {
+    switch (header_range(wanted, body->size, &first, &last)) {
     case RANGE_UNSATISFIABLE:
-        (void)close(fd);
         return err_code(info, ERR_INVALID, "range_not_satisfiable",
-                        "the range \"%.60s\" is outside of the %" PRId64 " bytes there are", wanted, size);
+                        "the range \"%.60s\" is outside of the %" PRId64 " bytes there are", wanted, body->size);
     case RANGE_PART:
-        (void)snprintf(range, 80, "bytes %" PRId64 "-%" PRId64 "/%" PRId64, first, last, size);
-        return part_answer(fd, MHD_HTTP_PARTIAL_CONTENT, first, last, ret_answer);
+        (void)snprintf(range, 80, "bytes %" PRId64 "-%" PRId64 "/%" PRId64, first, last, body->size);
+        a.status = MHD_HTTP_PARTIAL_CONTENT;
+        break;
     case RANGE_ALL:
         break;
     }
-    return part_answer(fd, MHD_HTTP_OK, first, last, ret_answer);
+    a.size = last - first + 1;
+    enum err e = body->make(body->arg, first, last, &a.response);
+    if (e == ERR_OK)
+        *ret_answer = a;
+    return e;
 }
 
-enum err answer_file(struct MHD_Connection *request, int fd, int64_t size, const char *content_type, const char *etag,
-                     struct answer *ret_answer, struct err_info *info)
+enum err answer_body(struct MHD_Connection *request, const struct answer_body *body, struct answer *ret_answer,
+                     struct err_info *info)
 {
     char range[80] = "";
     char quoted[96];
-    (void)snprintf(quoted, sizeof quoted, "\"%s\"", etag);
+    (void)snprintf(quoted, sizeof quoted, "\"%s\"", body->etag);
     cleanup_answer struct answer a = {};
-    enum err e = body_choose(request, fd, size, etag, range, &a, info);
+    enum err e = body_choose(request, body, range, &a, info);
     if (e == ERR_OK)
         e = answer_header(&a, MHD_HTTP_HEADER_ETAG, quoted);
     if (e == ERR_OK && a.status != MHD_HTTP_NOT_MODIFIED)
-        e = answer_header(&a, MHD_HTTP_HEADER_CONTENT_TYPE, content_type);
+        e = answer_header(&a, MHD_HTTP_HEADER_CONTENT_TYPE, body->content_type);
     if (e == ERR_OK)
         e = answer_header(&a, MHD_HTTP_HEADER_ACCEPT_RANGES, "bytes");
     if (e == ERR_OK && range[0] != '\0')
@@ -131,6 +121,26 @@ enum err answer_file(struct MHD_Connection *request, int fd, int64_t size, const
     *ret_answer = a;
     a.response = NULL;
     return ERR_OK;
+}
+
+/* The response takes the fd. */
+static enum err file_make(void *arg, int64_t first, int64_t last, struct MHD_Response **ret_response)
+{
+    int *fd = arg;
+    *ret_response = MHD_create_response_from_fd_at_offset64((uint64_t)(last - first + 1), *fd, (uint64_t)first);
+    if (*ret_response == NULL)
+        return ERR_NO_MEMORY;
+    *fd = -1;
+    return ERR_OK;
+}
+
+enum err answer_file(struct MHD_Connection *request, int fd, int64_t size, const char *content_type, const char *etag,
+                     struct answer *ret_answer, struct err_info *info)
+{
+    cleanup_fd int file = fd;
+    const struct answer_body body = {
+        .make = file_make, .arg = &file, .size = size, .content_type = content_type, .etag = etag};
+    return answer_body(request, &body, ret_answer, info);
 }
 
 enum err answer_harden(const struct answer *a)

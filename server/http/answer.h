@@ -25,6 +25,20 @@ void answer_clear(struct answer *a);
 [[nodiscard]] enum err answer_problem(enum err error, const struct err_info *info, const char *request_id,
                                       struct answer *ret_answer);
 
+/* A body of which a part may be asked for. */
+struct answer_body {
+    enum err (*make)(void *arg, int64_t first, int64_t last, struct MHD_Response **ret_response); /* of these bytes */
+    void *arg;
+    int64_t size;
+    const char *content_type;
+    const char *etag; /* without quotes */
+};
+
+/* What the request asks of it: 200, 206 or 304, with Range, If-Range and If-None-Match. ERR_INVALID code
+ * `range_not_satisfiable`. */
+[[nodiscard]] enum err answer_body(struct MHD_Connection *request, const struct answer_body *body,
+                                   struct answer *ret_answer, struct err_info *info);
+
 /* What the request asks of a file: 200, 206 or 304; fd is taken, also on failure. etag without quotes. ERR_INVALID code
  * `range_not_satisfiable`. */
 [[nodiscard]] enum err answer_file(struct MHD_Connection *request, int fd, int64_t size, const char *content_type,

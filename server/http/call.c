@@ -1,10 +1,15 @@
 #include "server/http/call.h"
 
 #include "common/base/cleanup.h"
+#include "common/base/log.h"
 #include "common/base/text.h"
+#include "server/artifact/object_cache.h"
 #include "server/http/broadcast.h"
+#include "server/http/object_stream.h"
 #include "server/http/request.h"
+#include "server/server.h"
 #include "server/store/audit.h"
+#include "server/store/object.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -106,11 +111,50 @@ enum err call_answer_empty(struct call *c, unsigned status)
     return answer_bytes(status, NULL, 0, NULL, &r->answer);
 }
 
-enum err call_answer_file(struct call *c, int fd, int64_t size, const char *content_type, const char *etag)
+/* ---- objects */
+
+static const char BYTES[] = "application/octet-stream";
+
+struct streaming {
+    struct request *request;
+    const struct object_row *object;
+};
+
+static enum err stream_make(void *arg, int64_t first, int64_t last, struct MHD_Response **ret_response)
+{
+    const struct streaming *s = arg;
+    return object_stream_new(s->request->port->http, s->request->connection, s->object, first, last, ret_response);
+}
+
+static enum err object_stream_answer(struct call *c, const char *sha256, const struct object_row *object)
 {
     struct request *r = request_of(c);
+    struct streaming s = {.request = r, .object = object};
+    const struct answer_body body = {
+        .make = stream_make, .arg = &s, .size = object->size, .content_type = BYTES, .etag = sha256};
+    return answer_body(r->connection, &body, &r->answer, &c->info);
+}
+
+enum err call_answer_object(struct call *c, const char *sha256)
+{
+    struct request *r = request_of(c);
+    struct object_row object = {0};
+    struct err_info why = {0};
+    int fd = -1;
     answer_clear(&r->answer);
-    return answer_file(r->connection, fd, size, content_type, etag, &r->answer, &c->info);
+    enum err e = object_find(c->db, sha256, &object, &c->info);
+    if (e != ERR_OK)
+        return e;
+    e = object_cache_open(c->server->objects, c->db, sha256, &object, &fd, &r->object, &why);
+    if (e == ERR_OK)
+        return answer_file(r->connection, fd, object.size, BYTES, sha256, &r->answer, &c->info);
+    if (e != ERR_NO_SPACE && e != ERR_IO) {
+        c->info = why;
+        return e;
+    }
+    log_warn("object_not_cached", "sha256=%s size=%" PRId64 " error=%s text=\"%s\"", sha256, object.size, err_name(e),
+             why.text);
+    return object_stream_answer(c, sha256, &object);
 }
 
 enum err call_answer_stream(struct call *c)

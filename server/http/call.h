@@ -61,16 +61,23 @@ const char *call_cookie(const struct call *c, const char *name);
 [[nodiscard]] enum err call_answer_text(struct call *c, unsigned status,
                                         const char *json_text); /* JSON made by PostgreSQL; copied */
 [[nodiscard]] enum err call_answer_empty(struct call *c, unsigned status);
-/* Bytes of a file by sendfile; takes fd; serves one Range; etag without quotes. */
-[[nodiscard]] enum err call_answer_file(struct call *c, int fd, int64_t size, const char *content_type,
-                                        const char *etag);
+/* An object's bytes, or the range that is asked for: from the disk cache, or from the database when there is no room
+ * for it. ERR_NOT_FOUND code `object_not_found`. */
+[[nodiscard]] enum err call_answer_object(struct call *c, const char *sha256);
 /* The stream of changes (openapi's streamChanges). */
 [[nodiscard]] enum err call_answer_stream(struct call *c);
 /* An extra header of the answer, also of an error's, copied (Set-Cookie, Location, Retry-After). */
 [[nodiscard]] enum err call_answer_header(struct call *c, const char *name, const char *value);
 
 /* A route: path segments are literals or {name}. Every resource file in http/routes/ exports one table. */
-enum route_body { BODY_NONE, BODY_JSON, BODY_RAW };
+enum route_body {
+    BODY_NONE,
+    BODY_JSON,
+    BODY_RAW, /* a file, up to max_bundle_mb */
+    BODY_PART /* a part of one, up to CALL_PART_MAX */
+};
+
+enum { CALL_PART_MAX = 64 * 1024 * 1024 };
 
 struct route {
     const char *method;

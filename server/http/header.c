@@ -52,6 +52,27 @@ enum header_range header_range(const char *range, int64_t size, int64_t *ret_fir
     return RANGE_PART;
 }
 
+bool header_content_range(const char *content_range, int64_t *ret_first, int64_t *ret_last, int64_t *ret_size)
+{
+    static const char unit[] = "bytes ";
+    if (content_range == NULL || strncasecmp(content_range, unit, sizeof unit - 1) != 0)
+        return false;
+    const char *at = content_range + sizeof unit - 1;
+    int64_t first = digits_take(&at);
+    if (first < 0 || *at++ != '-')
+        return false;
+    int64_t last = digits_take(&at);
+    if (last < first || *at++ != '/')
+        return false;
+    int64_t size = digits_take(&at);
+    if (size <= last || *at != '\0')
+        return false;
+    *ret_first = first;
+    *ret_last = last;
+    *ret_size = size;
+    return true;
+}
+
 /* Takes the next entry of a comma list, without blanks around it; false at the end. */
 static bool entry_next(const char **at, const char **ret_entry, size_t *ret_len)
 {

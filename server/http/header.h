@@ -10,6 +10,9 @@ enum header_range { RANGE_ALL, RANGE_PART, RANGE_UNSATISFIABLE };
  * units and bad syntax give RANGE_ALL, as the RFC lets a server do. */
 enum header_range header_range(const char *range, int64_t size, int64_t *ret_first, int64_t *ret_last);
 
+/* Content-Range of a request, "bytes FIRST-LAST/SIZE"; false for everything else, also for "*". */
+bool header_content_range(const char *content_range, int64_t *ret_first, int64_t *ret_last, int64_t *ret_size);
+
 /* If-None-Match names this entity tag (without quotes), or "*". Weak comparison. */
 bool header_names_etag(const char *if_none_match, const char *etag);
 

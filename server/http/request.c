@@ -160,16 +160,32 @@ static enum err too_large(struct err_info *info, int64_t max)
     return err_code(info, ERR_TOO_LARGE, "body_too_large", "the body is over the limit of %" PRId64 " bytes", max);
 }
 
+static bool is_raw(enum route_body kind)
+{
+    return kind == BODY_RAW || kind == BODY_PART;
+}
+
+static int64_t body_max(const struct request *r)
+{
+    enum route_body kind = r->match.route->body;
+    return kind == BODY_RAW ? r->port->http->upload_max : kind == BODY_PART ? CALL_PART_MAX : JSON_BYTES_MAX;
+}
+
 static enum err body_check(struct request *r, struct err_info *info)
 {
     const char *type = header_of(r, MHD_HTTP_HEADER_CONTENT_TYPE);
     enum route_body kind = r->match.route->body;
     if (kind == BODY_JSON && !header_is_type(type, "application/json"))
         return err_code(info, ERR_UNSUPPORTED, "content_type", "the body must be sent as application/json");
-    if (kind == BODY_RAW && type != NULL && !header_is_type(type, "application/octet-stream"))
+    if (is_raw(kind) && type != NULL && !header_is_type(type, "application/octet-stream"))
         return err_code(info, ERR_UNSUPPORTED, "content_type", "the body must be sent as application/octet-stream");
-    int64_t max = kind == BODY_RAW ? r->port->http->upload_max : JSON_BYTES_MAX;
-    return kind != BODY_NONE && body_length(r) > max ? too_large(info, max) : ERR_OK;
+    int64_t max = body_max(r);
+    if (kind == BODY_NONE || body_length(r) <= max)
+        return ERR_OK;
+    enum err e = too_large(info, max);
+    if (kind == BODY_PART)
+        err_next(info, "Send the file in parts, with Content-Range.");
+    return e;
 }
 
 static enum err head_check(struct request *r, struct err_info *info)
@@ -310,7 +326,7 @@ static enum MHD_Result fail_and_refuse(struct request *r, enum err e, const stru
 static enum MHD_Result body_begin(struct request *r)
 {
     struct http *http = r->port->http;
-    if (!r->is_file && r->match.route->body == BODY_RAW) {
+    if (!r->is_file && is_raw(r->match.route->body)) {
         struct err_info info = {.offset = -1};
         r->upload_fd = open(http->cache_dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
         if (r->upload_fd < 0)
@@ -330,9 +346,9 @@ static enum err body_store(struct request *r, const char *data, size_t size, str
         enum err e = buf_add(&r->body, data, size);
         return e == ERR_TOO_LARGE ? too_large(info, JSON_BYTES_MAX) : e;
     }
-    if (kind == BODY_RAW && r->body_size > r->port->http->upload_max)
-        return too_large(info, r->port->http->upload_max);
-    if (kind == BODY_RAW)
+    if (is_raw(kind) && r->body_size > body_max(r))
+        return too_large(info, body_max(r));
+    if (is_raw(kind))
         return file_write_fd(r->upload_fd, data, size);
     return r->body_size > DRAIN_MAX ? too_large(info, DRAIN_MAX) : ERR_OK;
 }
@@ -425,6 +441,7 @@ void request_end(struct request *r, enum MHD_RequestTerminationCode code)
     access_log(r, code);
     watch_expect(http->watch, r->watched, clock_mono_ms(), 0);
     answer_clear(&r->answer);
+    object_use_end(r->object);
     buf_free(&r->body);
     url_path_clear(&r->path);
     url_query_clear(&r->query);

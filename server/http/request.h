@@ -2,6 +2,7 @@
 /* A request on its way through the threads. Only for http.c, request.c and call.c. */
 
 #include "common/base/buf.h"
+#include "server/artifact/object_cache.h"
 #include "server/http/answer.h"
 #include "server/http/call.h"
 #include "server/http/credential.h"
@@ -83,6 +84,7 @@ struct request {
     int upload_fd;     /* raw; -1: none */
 
     struct answer answer;
+    struct object_use *object; /* keeps the file that is being sent; NULL: none */
     size_t header_count;
     struct {
         char *name, *value;

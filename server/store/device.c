@@ -173,7 +173,8 @@ static const char *const show_sql =
     " LEFT JOIN LATERAL (SELECT s.*, s.slot || ' ' || coalesce(b.version, left(s.target, 12), '') AS what"
     "     FROM device_slot s LEFT JOIN bundle b ON b.id = s.target WHERE s.device_id = d.id AND CASE t.cause"
     "       WHEN 'held' THEN s.phase = 'held' WHEN 'update_failed' THEN s.phase = 'failed'"
-    "       WHEN 'updating' THEN s.phase IN ('downloading', 'verifying', 'staged', 'switching', 'probation') END"
+    "       WHEN 'updating' THEN s.phase IN ('downloading', 'verifying', 'testing', 'staged', 'switching', "
+    "'probation') END"
     "     ORDER BY s.slot LIMIT 1) u ON true"
     " WHERE d.id = $1::text";
 

@@ -39,6 +39,32 @@ def test_several_at_once(fresh):
     assert applied(lab) == FILES
 
 
+def test_objects_of_the_first_schema_survive(fresh, tmp_path):
+    """0002 gives bytes a name of their own: every chunk stays with its object."""
+    lab, server = fresh
+    first = tmp_path / "first"
+    first.mkdir()
+    shutil.copy(ROOT / "migrations" / FILES[0], first)
+    all_files, server.settings["migrations_dir"] = server.settings["migrations_dir"], first
+    server.command("migrate")
+    digests = ["a" * 64, "b" * 64, "c" * 64]
+    for i, sha in enumerate(digests):
+        lab.sql(f"INSERT INTO object (sha256, size) VALUES ('{sha}', {i * 5000})")
+        lab.sql(f"INSERT INTO object_chunk (sha256, n, bytes) SELECT '{sha}', n, decode(repeat(md5('{i}' || n), 200), 'hex') FROM generate_series(0, {i} - 1) n")
+    before = lab.sql("SELECT sha256, n, md5(bytes) FROM object_chunk ORDER BY 1, 2")
+    server.settings["migrations_dir"] = all_files
+    server.command("migrate")
+    assert applied(lab) == FILES and len(before.splitlines()) == 3
+    assert lab.sql("SELECT o.sha256, c.n, md5(c.bytes) FROM object_chunk c JOIN object o ON o.blob = c.blob ORDER BY 1, 2") == before
+    assert lab.sql("SELECT count(DISTINCT blob) FROM object") == "3"
+    assert int(lab.sql("INSERT INTO blob DEFAULT VALUES RETURNING id")) > int(lab.sql("SELECT max(blob) FROM object")), "ids go on"
+    lab.sql("INSERT INTO site (name) VALUES ('s')")
+    lab.sql("INSERT INTO device (id, name, site_id) VALUES (repeat('a', 26), 'd', 1)")
+    lab.sql("INSERT INTO device_slot (device_id, slot, phase) VALUES (repeat('a', 26), 'x', 'testing')")
+    lab.sql("INSERT INTO liveness (device_id, last_seen, beat_s) VALUES (repeat('a', 26), now(), 30)")
+    assert lab.sql("SELECT cause FROM device_state") == "updating"
+
+
 def test_changed_file_is_named(fresh, tmp_path):
     lab, server = fresh
     server.command("migrate")

@@ -49,6 +49,38 @@ static void ranges(void **state)
     }
 }
 
+static void content_ranges(void **state)
+{
+    (void)state;
+    static const char *const bad[] = {"",
+                                      "bytes",
+                                      "bytes 0-9",
+                                      "bytes 0-9/",
+                                      "bytes 0-9/*",
+                                      "bytes */10",
+                                      "bytes 9-0/10",
+                                      "bytes 0-10/10",
+                                      "bytes 0-9/10 ",
+                                      "bytes 0-9/10,",
+                                      "bytes=0-9/10",
+                                      "bytes -1-9/10",
+                                      "bytes 0-9/99999999999999999999",
+                                      "lines 0-9/10",
+                                      "bytes 0--9/10",
+                                      "bytes 0x0-9/10"};
+    int64_t first = -7;
+    int64_t last = -7;
+    int64_t size = -7;
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        assert_false(header_content_range(bad[i], &first, &last, &size));
+    assert_false(header_content_range(NULL, &first, &last, &size));
+    assert_true(first == -7 && last == -7 && size == -7);
+    assert_true(header_content_range("bytes 0-0/1", &first, &last, &size));
+    assert_true(first == 0 && last == 0 && size == 1);
+    assert_true(header_content_range("Bytes 5-9/4000000000000", &first, &last, &size));
+    assert_true(first == 5 && last == 9 && size == 4000000000000);
+}
+
 static void entity_tags(void **state)
 {
     (void)state;
@@ -103,6 +135,7 @@ static void media_types(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(ranges), cmocka_unit_test(entity_tags),
-                                       cmocka_unit_test(accepted_entries), cmocka_unit_test(media_types)};
+                                       cmocka_unit_test(content_ranges), cmocka_unit_test(accepted_entries),
+                                       cmocka_unit_test(media_types)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

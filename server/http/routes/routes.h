@@ -16,6 +16,8 @@ extern const struct route_table routes_fleet;
 extern const struct route_table routes_devices;
 extern const struct route_table routes_telemetry;
 extern const struct route_table routes_bundles;
+extern const struct route_table routes_uploads;
+extern const struct route_table routes_objects;
 extern const struct route_table routes_rollouts;
 extern const struct route_table routes_rollout_plans;
 extern const struct route_table routes_alerts;
@@ -23,7 +25,7 @@ extern const struct route_table routes_alerts;
 /* device port */
 extern const struct route_table routes_enrol;
 extern const struct route_table routes_device_desired;
-extern const struct route_table routes_objects;
+extern const struct route_table routes_device_objects;
 
 /* GET /healthz, the one route that runs in an I/O thread: it has no database and must not wait. */
 enum err health_alive(struct call *c);

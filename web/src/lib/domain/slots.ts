@@ -5,6 +5,7 @@ export const PHASE_WORD: Record<Phase, string> = {
   empty: 'nothing yet',
   downloading: 'downloading',
   verifying: 'verifying',
+  testing: 'testing itself',
   staged: 'staged',
   held: 'held',
   switching: 'switching',
@@ -17,6 +18,7 @@ export const PHASE_TONE: Record<Phase, Tone> = {
   empty: 'waiting',
   downloading: 'updating',
   verifying: 'updating',
+  testing: 'updating',
   staged: 'updating',
   held: 'held',
   switching: 'updating',
@@ -26,7 +28,7 @@ export const PHASE_TONE: Record<Phase, Tone> = {
 };
 
 /** The way of an update through a device, in order. */
-export const STEPS: readonly Phase[] = ['downloading', 'verifying', 'staged', 'held', 'switching', 'probation', 'running'];
+export const STEPS: readonly Phase[] = ['downloading', 'verifying', 'testing', 'staged', 'held', 'switching', 'probation', 'running'];
 
 export const DEVICE_LEFT: Record<string, string> = {
   no_change: 'the device kept what it ran before',
