@@ -27,7 +27,7 @@ ALL_H      := $(wildcard common/*/*.h server/*.h server/*/*.h server/*/*/*.h age
 PROGRAMS := musterd muster-agent muster-infer muster-fetch musterctl
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/test_*.c))
 
-LIBS_COMMON = -larchive -linih -ljansson -lzstd -lcrypto -ldl -lm
+LIBS_COMMON = -larchive -linih -ljansson -lzstd -ldivsufsort -lcrypto -ldl -lm
 LIBS_SERVER = -lmicrohttpd -lgnutls -lmosquitto -lpq -largon2 -lssl
 LIBS_AGENT  = -lmosquitto -lsqlite3
 LIBS_CURL   = -lcurl

@@ -86,10 +86,13 @@ static enum err value_check(struct cli *cli, const struct option *o, const char 
     return ERR_OK;
 }
 
+/* The one short option: where the output goes. */
+static const char short_out[] = "-o";
+
 /* Takes the option at argv[*i]; its value may be the next word. */
 static enum err option_take(struct cli *cli, int argc, char **argv, int *i)
 {
-    const char *name = argv[*i] + 2;
+    const char *name = text_eq(argv[*i], short_out) ? "out" : argv[*i] + 2;
     size_t len = strcspn(name, "=");
     const char *value = name[len] == '=' ? name + len + 1 : NULL;
     const struct option *o = option_find(cli->command, name, len);
@@ -132,7 +135,7 @@ static enum err parts_take(struct cli *cli, int argc, char **argv)
     for (int i = 0; e == ERR_OK && i < argc; i++) {
         if (options && text_eq(argv[i], "--"))
             options = false;
-        else if (options && text_starts(argv[i], "--"))
+        else if (options && (text_starts(argv[i], "--") || text_eq(argv[i], short_out)))
             e = option_take(cli, argc, argv, &i);
         else if (cli->word_count < CLI_WORDS_MAX)
             cli->words[cli->word_count++] = argv[i];

@@ -5,7 +5,7 @@
 set -eu
 
 build="gcc make pkg-config libc6-dev libmicrohttpd-dev libgnutls28-dev libmosquitto-dev libjansson-dev libpq-dev libssl-dev
-       libarchive-dev libzstd-dev libargon2-dev libsqlite3-dev libcurl4-openssl-dev libinih-dev ca-certificates"
+       libarchive-dev libzstd-dev libdivsufsort-dev libargon2-dev libsqlite3-dev libcurl4-openssl-dev libinih-dev ca-certificates"
 run="python3 postgresql mosquitto"
 web="nodejs npm"
 test="libcmocka-dev python3-pytest python3-yaml python3-jsonschema python3-psycopg2 python3-paho-mqtt python3-cryptography

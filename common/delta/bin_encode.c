@@ -1,0 +1,143 @@
+#include "common/delta/bin_encode.h"
+
+#include "common/delta/bin_parse.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Segments are parsed at once, by several threads; their size is part of the result, the number of threads is not. */
+enum { SEGMENT = 1024 * 1024, BATCH = 32 };
+
+struct encoder {
+    struct bin_texts texts;
+    struct bin_model *model;
+    struct progress *progress;
+    size_t start; /* of the batch */
+    struct bin_ops found[BATCH];
+    struct bin_ops ops; /* of the batch, put together */
+    size_t at;          /* bytes that were coded */
+};
+
+static void told(struct encoder *x, size_t done)
+{
+    if (x->progress != NULL)
+        progress_tell(x->progress, (double)done / (double)(x->texts.new_size + 1));
+}
+
+static enum err segment_parse(void *user, size_t i)
+{
+    struct encoder *x = user;
+    size_t start = x->start + i * SEGMENT;
+    size_t end = start + SEGMENT < x->texts.new_size ? start + SEGMENT : x->texts.new_size;
+    enum err e = bin_parse(&x->texts, start, end, &x->found[i]);
+    told(x, start);
+    return e;
+}
+
+static void literals_code(struct encoder *x, size_t len)
+{
+    const struct bin_texts *t = &x->texts;
+    for (size_t i = 0; i < len; i++, x->at++) {
+        struct bin_op op = {.kind = BIN_LITERALS, .len = 1};
+        bin_op_code(x->model, (int64_t)x->at, &op);
+        int64_t base = bin_literal_base(x->model, (int64_t)x->at);
+        uint8_t old = base >= 0 && (uint64_t)base < t->old_size ? t->old[base] : 0;
+        (void)bin_literal_code(x->model, t->new[x->at], old);
+    }
+}
+
+static void op_code(struct encoder *x, struct bin_op op)
+{
+    const struct bin_texts *t = &x->texts;
+    if (op.kind == BIN_LITERALS) {
+        literals_code(x, op.len);
+        return;
+    }
+    bin_op_code(x->model, (int64_t)x->at, &op);
+    if (op.kind == BIN_APPROX) {
+        bin_approx_start(x->model);
+        /* Encoding only reads the new bytes; decoding, by the same function, writes them. */
+        bin_approx_code(x->model, t->old + op.from, (uint8_t *)(uintptr_t)(t->new + x->at), op.len, op.len);
+    }
+    for (size_t i = 0; op.kind == BIN_STORED && i < op.len; i++)
+        (void)bin_stored_code(x->model, t->new[x->at + i]);
+    bin_copied(x->model, t->new + x->at, op.len);
+    x->at += op.len;
+}
+
+static enum err batch_code(struct encoder *x, struct bin_chains *chains, int threads)
+{
+    size_t left = x->texts.new_size - x->start;
+    size_t end = left < (size_t)BATCH * SEGMENT ? x->texts.new_size : x->start + (size_t)BATCH * SEGMENT;
+    size_t count = (end - x->start + SEGMENT - 1) / SEGMENT;
+    bin_chains_add(chains, end);
+    enum err e = parallel_run(count, threads, segment_parse, x);
+    for (size_t i = 0; i < count; i++) {
+        for (size_t k = 0; e == ERR_OK && k < x->found[i].count; k++)
+            e = bin_ops_add(&x->ops, x->found[i].items[k]);
+        bin_ops_free(&x->found[i]);
+    }
+    /* The last op stays: the next batch may make it longer. */
+    bool last = end == x->texts.new_size;
+    for (size_t k = 0; e == ERR_OK && k + !last < x->ops.count; k++) {
+        op_code(x, x->ops.items[k]);
+        e = x->model->coder.error;
+    }
+    if (e == ERR_OK && !last && x->ops.count > 0) {
+        x->ops.items[0] = x->ops.items[x->ops.count - 1];
+        x->ops.count = 1;
+    }
+    x->start = end;
+    return e;
+}
+
+/* The whole file is the old one. */
+static enum err same_code(struct encoder *x)
+{
+    op_code(x, (struct bin_op){.kind = BIN_OLD, .len = x->texts.new_size});
+    return mix_encode_end(&x->model->coder);
+}
+
+static enum err encode(struct encoder *x, struct bin_index **index, struct bin_chains **chains,
+                       const struct delta_options *options)
+{
+    const struct bin_texts *t = &x->texts;
+    if (t->new_size > 0 && t->new_size == t->old_size && memcmp(t->old, t->new, t->new_size) == 0)
+        return same_code(x);
+    enum err e = bin_index_make(x->texts.old, x->texts.old_size, options->effort, index);
+    if (e == ERR_OK)
+        e = bin_chains_make(x->texts.new, x->texts.new_size, (size_t)BATCH * SEGMENT, chains);
+    if (e != ERR_OK)
+        return e;
+    x->texts.index = *index;
+    x->texts.chains = *chains;
+    while (e == ERR_OK && x->start < x->texts.new_size)
+        e = batch_code(x, *chains, parallel_threads(options));
+    return e == ERR_OK ? mix_encode_end(&x->model->coder) : e;
+}
+
+enum err bin_encode(const struct bin_pair *pair, const struct delta_options *options, struct progress *progress,
+                    struct mix_pipe sink, uint64_t *ret_len)
+{
+    struct bin_index *index = NULL;
+    struct bin_chains *chains = NULL;
+    struct encoder x = {.texts = {.old = pair->old,
+                                  .old_size = pair->old_size,
+                                  .new = pair->new,
+                                  .new_size = pair->new_size,
+                                  .effort = options->effort},
+                        .model = bin_model_new(options->effort),
+                        .progress = progress};
+    enum err e = ERR_NO_MEMORY;
+    if (x.model != NULL) {
+        mix_encode_start(&x.model->coder, &x.model->tables, sink);
+        e = encode(&x, &index, &chains, options);
+    }
+    if (e == ERR_OK)
+        *ret_len = x.model->coder.written;
+    bin_index_free(index);
+    bin_chains_free(chains);
+    bin_ops_free(&x.ops);
+    bin_model_free(x.model);
+    return e;
+}

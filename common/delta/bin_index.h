@@ -1,0 +1,34 @@
+#pragma once
+/* Where bytes of the new file stand in the old one, or earlier in the new one. Only for creating deltas: takes memory
+ * in proportion to the files, up to limits. Read-only once made: any number of threads may ask. Internal to
+ * common/delta. */
+
+#include "common/delta/delta.h"
+
+/* All of the old file: a suffix array for "best" (files up to 128 MiB), hashes of positions else. */
+struct bin_index;
+
+/* bytes stay borrowed. ERR_NO_MEMORY. */
+[[nodiscard]] enum err bin_index_make(const uint8_t *bytes, size_t size, enum delta_effort effort,
+                                      struct bin_index **ret_index);
+void bin_index_free(struct bin_index *index);
+
+/* Length of the longest match (known to the index) of the len bytes at `at`, and where it is; 0 when there is none. */
+size_t bin_index_longest(const struct bin_index *index, const uint8_t *at, size_t len, size_t *ret_position);
+
+/* Earlier places of the new file with the same four bytes, as chains. */
+struct bin_chains;
+enum { BIN_CHAINS_MIN = 4 };
+
+/* How far back chains go at least while positions are added `batch` at a time. ERR_NO_MEMORY. */
+[[nodiscard]] enum err bin_chains_make(const uint8_t *bytes, size_t size, size_t batch, struct bin_chains **ret_chains);
+void bin_chains_free(struct bin_chains *chains);
+
+/* Adds the positions up to end. No one may ask meanwhile. */
+void bin_chains_add(struct bin_chains *chains, size_t end);
+
+/* The place before position in its chain, or SIZE_MAX: none, or too far. */
+size_t bin_chains_before(const struct bin_chains *chains, size_t position);
+
+/* How many bytes two places have in common, at most max. */
+size_t bin_common(const uint8_t *a, const uint8_t *b, size_t max);

@@ -1,0 +1,227 @@
+/* Making deltas. */
+#include "common/delta/bin_decode.h"
+#include "common/delta/bin_encode.h"
+#include "common/delta/pairing.h"
+
+#include "common/base/cleanup.h"
+#include "common/base/file.h"
+#include "common/base/text.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* Shares of the progress. */
+static const double share_digests = 0.03;
+static const double share_rest_of_model = 0.10;
+
+struct creation {
+    const struct delta_options *options;
+    struct err_info *info;
+    struct tensor_files files;
+    int old_fd, new_fd, out_fd;
+    int64_t at; /* written so far */
+    struct format_head head;
+    struct pairing pairing;
+    struct buf directory, notes;
+    struct progress progress;
+};
+
+/* ---- files ---- */
+
+static enum err file_map(int fd, const char *what, const uint8_t **ret_bytes, size_t *ret_size, struct err_info *info)
+{
+    struct stat st;
+    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
+        return err_set(info, ERR_IO, "the %s file is no regular file", what);
+    *ret_size = (size_t)st.st_size;
+    *ret_bytes = (const uint8_t *)"";
+    if (st.st_size == 0)
+        return ERR_OK;
+    void *bytes = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
+    if (bytes == MAP_FAILED)
+        return err_set(info, err_from_errno(errno), "cannot read the %s file: %s", what, strerror(errno));
+    *ret_bytes = bytes;
+    return ERR_OK;
+}
+
+static void file_unmap(const uint8_t *bytes, size_t size)
+{
+    if (size > 0 && bytes != NULL)
+        (void)munmap((void *)(uintptr_t)bytes, size);
+}
+
+static enum err write_at(struct creation *c, int64_t at, const void *bytes, size_t len)
+{
+    const uint8_t *in = bytes;
+    while (len > 0) {
+        ssize_t n = pwrite(c->out_fd, in, len, (off_t)at);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return err_set(c->info, n < 0 ? err_from_errno(errno) : ERR_IO, "cannot write the delta: %s",
+                           strerror(errno));
+        in += n;
+        at += n;
+        len -= (size_t)n;
+    }
+    return ERR_OK;
+}
+
+static enum err append(void *user, const void *bytes, size_t len)
+{
+    struct creation *c = user;
+    enum err e = write_at(c, c->at, bytes, len);
+    c->at += (int64_t)len;
+    return e;
+}
+
+static enum err digest(void *user, size_t i)
+{
+    struct creation *c = user;
+    return i == 0 ? sha256_raw(c->files.old, c->files.old_size, c->head.old_sha256)
+                  : sha256_raw(c->files.new, c->files.new_size, c->head.new_sha256);
+}
+
+/* ---- what is no tensor ---- */
+
+/* All spans back to back; borrowed from the file when it is one span of it, else *ret_owned. */
+static enum err rest_gather(const uint8_t *file, const struct span_list *rest, uint8_t **ret_owned,
+                            const uint8_t **ret_bytes)
+{
+    if (rest->count <= 1) {
+        *ret_bytes = rest->count == 0 ? file : file + rest->items[0].offset;
+        return ERR_OK;
+    }
+    uint8_t *bytes = malloc((size_t)rest->size);
+    if (bytes == NULL)
+        return ERR_NO_MEMORY;
+    for (size_t i = 0; i < rest->count; i++)
+        memcpy(bytes + rest->starts[i], file + rest->items[i].offset, (size_t)rest->items[i].size);
+    *ret_owned = bytes;
+    *ret_bytes = bytes;
+    return ERR_OK;
+}
+
+static enum err rest_encode(struct creation *c)
+{
+    [[gnu::cleanup(span_list_free)]] struct span_list old = {0};
+    [[gnu::cleanup(span_list_free)]] struct span_list new = {0};
+    cleanup_free uint8_t *old_owned = NULL;
+    cleanup_free uint8_t *new_owned = NULL;
+    struct bin_pair pair = {0};
+    uint64_t len = 0;
+    enum err e = format_rest(c->pairing.pairs, c->pairing.count, c->head.old_size, c->head.new_size, &old, &new);
+    if (e == ERR_OK)
+        e = rest_gather(c->files.old, &old, &old_owned, &pair.old);
+    if (e == ERR_OK)
+        e = rest_gather(c->files.new, &new, &new_owned, &pair.new);
+    pair.old_size = (size_t)old.size;
+    pair.new_size = (size_t) new.size;
+    if (e == ERR_OK && pair.new_size > 0)
+        e = bin_encode(&pair, c->options, &c->progress, (struct mix_pipe){.write = append, .user = c}, &len);
+    c->head.rest_coded = (int64_t)len;
+    return e;
+}
+
+/* ---- tensors ---- */
+
+static void tensors_told(void *user, double done)
+{
+    struct creation *c = user;
+    progress_tell(&c->progress, done);
+}
+
+static enum err tensors_write(struct creation *c)
+{
+    size_t count = c->pairing.count;
+    cleanup_free int *methods = calloc(count + 1, sizeof *methods);
+    cleanup_free int64_t *bytes = calloc(count + 1, sizeof *bytes);
+    struct delta_options options = *c->options;
+    struct tensor_sink sink = {.write = append, .user = c};
+    int64_t start = c->at;
+    if (count == 0)
+        return ERR_OK;
+    if (methods == NULL || bytes == NULL)
+        return ERR_NO_MEMORY;
+    options.threads = parallel_threads(c->options);
+    options.progress = tensors_told;
+    options.user = c;
+    enum err e = tensors_encode(&c->files, c->pairing.pairs, count, &options, &sink, methods, bytes, c->info);
+    c->head.tensors_coded = c->at - start;
+    return e == ERR_OK ? format_notes_make(c->pairing.pairs, count, methods, bytes, &c->notes) : e;
+}
+
+/* ---- all ---- */
+
+/* Writes a delta as planned. */
+static enum err delta_write(struct creation *c)
+{
+    uint8_t head[FORMAT_HEAD];
+    buf_clear(&c->directory);
+    buf_clear(&c->notes);
+    c->at = FORMAT_HEAD;
+    c->head.container = c->pairing.container;
+    c->head.tensors_coded = 0;
+    size_t memory =
+        c->pairing.count == 0 ? bin_decode_memory(c->head.effort) + (size_t)64 * 1024 : DELTA_APPLY_MEMORY_MAX;
+    c->head.memory = (uint32_t)(memory / 1024);
+    enum err e = format_directory_make(c->pairing.pairs, c->pairing.count, &c->directory, &c->head.directory_size);
+    c->head.directory_coded = (uint32_t)c->directory.len;
+    if (e == ERR_OK)
+        e = append(c, c->directory.data, c->directory.len);
+    progress_phase(&c->progress, c->pairing.count == 0 ? 1 : share_rest_of_model);
+    if (e == ERR_OK)
+        e = rest_encode(c);
+    progress_phase(&c->progress, 1);
+    if (e == ERR_OK)
+        e = tensors_write(c);
+    c->head.notes_size = (uint32_t)c->notes.len;
+    if (e == ERR_OK)
+        e = append(c, c->notes.data, c->notes.len);
+    if (e == ERR_OK)
+        e = format_head_make(&c->head, c->directory.data, c->notes.data, head);
+    return e == ERR_OK ? write_at(c, 0, head, sizeof head) : e;
+}
+
+static enum err create(struct creation *c)
+{
+    enum err e = file_map(c->old_fd, "old", &c->files.old, &c->files.old_size, c->info);
+    if (e == ERR_OK)
+        e = file_map(c->new_fd, "new", &c->files.new, &c->files.new_size, c->info);
+    if (e != ERR_OK)
+        return e;
+    c->head.old_size = (int64_t)c->files.old_size;
+    c->head.new_size = (int64_t)c->files.new_size;
+    progress_phase(&c->progress, share_digests);
+    e = parallel_run(2, parallel_threads(c->options), digest, c);
+    if (e == ERR_OK)
+        e = pairing_make(&c->files, &c->pairing);
+    return e == ERR_OK ? delta_write(c) : e;
+}
+
+enum err delta_create(int old_fd, int new_fd, int out_fd, const struct delta_options *options,
+                      struct delta_info *ret_info, struct err_info *info)
+{
+    struct creation c = {.options = options,
+                         .info = info,
+                         .old_fd = old_fd,
+                         .new_fd = new_fd,
+                         .out_fd = out_fd,
+                         .head = {.effort = options->effort},
+                         .directory = BUF_INIT(FORMAT_DIRECTORY_MAX),
+                         .notes = BUF_INIT(FORMAT_NOTES_MAX)};
+    progress_begin(&c.progress, options);
+    enum err e = create(&c);
+    progress_end(&c.progress);
+    file_unmap(c.files.old, c.files.old_size);
+    file_unmap(c.files.new, c.files.new_size);
+    pairing_free(&c.pairing);
+    buf_free(&c.directory);
+    buf_free(&c.notes);
+    if (e == ERR_NO_MEMORY)
+        return err_set(info, e, "not enough memory to make the delta");
+    return e == ERR_OK && ret_info != NULL ? delta_inspect(out_fd, ret_info, info) : e;
+}
