@@ -1,0 +1,186 @@
+#include "common/delta/predict.h"
+
+#include <math.h>
+#include <string.h>
+
+double predict_power(int exponent)
+{
+    const uint64_t bits = (uint64_t)(exponent + 1023) << 52;
+    double value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+struct residual_numbers predict_numbers(const struct plan *plan, enum tensor_type type)
+{
+    if (plan->base == BASE_GRID)
+        return (struct residual_numbers){.width = 32};
+    return numbers_of(type);
+}
+
+unsigned predict_row_factors(const struct plan *plan)
+{
+    return plan->row_scale + plan->rank;
+}
+
+void predict_row(const struct plan *plan, const int64_t *factors, struct plan_row *ret_row)
+{
+    ret_row->scale = 1;
+    if (plan->row_scale)
+        ret_row->scale += (double)*factors++ * predict_power(plan->scale_exponent);
+    for (unsigned i = 0; i < plan->rank; i++)
+        ret_row->down[i] = (double)factors[i] * predict_power(plan->exponents[i]);
+}
+
+/* Σ of the components, in their order. */
+static void update_line(const struct plan *plan, const struct plan_row *row, size_t cols, size_t column, size_t count,
+                        double *ret_update)
+{
+    memset(ret_update, 0, count * sizeof *ret_update);
+    for (unsigned i = 0; i < plan->rank; i++) {
+        const double down = row->down[i];
+        const float *across = plan->across + i * cols + column;
+        if (down == 0)
+            continue;
+        for (size_t j = 0; j < count; j++)
+            ret_update[j] += down * (double)across[j];
+    }
+}
+
+static void decay_line(const struct plan *plan, size_t count, const int64_t *old, int64_t *ret_decayed)
+{
+    for (size_t j = 0; j < count; j++) {
+        double value;
+        numbers_values(TENSOR_F32, &old[j], 1, &value);
+        float decayed = (float)value;
+        for (uint32_t step = 0; step < plan->decay_steps; step++)
+            decayed *= plan->decay;
+        value = (double)decayed;
+        numbers_round(TENSOR_F32, &value, 1, &ret_decayed[j]);
+        if (numbers_is_special(numbers_of(TENSOR_F32), old[j]))
+            ret_decayed[j] = old[j];
+    }
+}
+
+/* Floats that move: old * scale + update. Numbers that are none stay what they were. */
+static void float_line(const struct plan *plan, const struct plan_row *row, enum tensor_type type, size_t count,
+                       const int64_t *old, struct predict_scratch *scratch, int64_t *ret_predicted)
+{
+    if (!plan->row_scale && plan->rank == 0) {
+        memcpy(ret_predicted, old, count * sizeof *old);
+        return;
+    }
+    numbers_values(type, old, count, scratch->values);
+    for (size_t j = 0; j < count; j++)
+        scratch->values[j] = scratch->values[j] * row->scale + (plan->rank != 0 ? scratch->update[j] : 0);
+    numbers_round(type, scratch->values, count, ret_predicted);
+    const struct residual_numbers numbers = numbers_of(type);
+    for (size_t j = 0; j < count; j++)
+        if (numbers_is_special(numbers, old[j]))
+            ret_predicted[j] = old[j];
+}
+
+/* Small integers: the nearest one, and as a hint on which side of it the exact value lies, and its size. */
+static void integer_line(enum tensor_type type, size_t count, const double *exact, bool sizes, int64_t *ret_predicted,
+                         uint8_t *ret_hint)
+{
+    numbers_round(type, exact, count, ret_predicted);
+    for (size_t j = 0; j < count; j++) {
+        const double beside = (exact[j] - (double)ret_predicted[j] + 0.5) * 16;
+        const int side = beside < 0 ? 0 : beside > 15 ? 15 : (int)beside;
+        const int64_t size = ret_predicted[j] < 0 ? -ret_predicted[j] : ret_predicted[j];
+        int class = size > 3 ? 3 : (int)size;
+        if (sizes)
+            class = size >= 127 ? 3 : size >= 32 ? 2 : size >= 8 ? 1 : 0;
+        ret_hint[j] = (uint8_t)(side * 4 + class);
+    }
+}
+
+static bool grid_line(const struct plan *plan, enum tensor_type type, size_t count, const int64_t *old,
+                      struct predict_scratch *scratch, int64_t *ret_predicted, uint8_t *ret_hint)
+{
+    if (plan->rank != 0) {
+        integer_line(TENSOR_I32, count, scratch->update, false, ret_predicted, ret_hint);
+        return true;
+    }
+    memset(ret_predicted, 0, count * sizeof *ret_predicted);
+    const struct residual_numbers numbers = numbers_of(type);
+    for (size_t j = 0; j < count; j++) {
+        const int exponent = (int)((uint64_t)(old[j] ^ (old[j] >> 63)) >> numbers.mantissa);
+        const int below = numbers.bias + 2 - exponent;
+        ret_hint[j] = (uint8_t)(below < 0 ? 0 : below > RESIDUAL_HINT_MAX ? RESIDUAL_HINT_MAX : below);
+    }
+    return true;
+}
+
+bool predict_line(const struct plan *plan, const struct plan_row *row, enum tensor_type type, size_t cols,
+                  size_t column, size_t count, const int64_t *old, struct predict_scratch *scratch,
+                  int64_t *ret_predicted, uint8_t *ret_hint)
+{
+    if (plan->rank != 0)
+        update_line(plan, row, cols, column, count, scratch->update);
+    switch (plan->base) {
+    case BASE_NOTHING:
+        memset(ret_predicted, 0, count * sizeof *ret_predicted);
+        return false;
+    case BASE_GRID:
+        return grid_line(plan, type, count, old, scratch, ret_predicted, ret_hint);
+    case BASE_DECAY:
+        decay_line(plan, count, old, ret_predicted);
+        return false;
+    case BASE_OLD:
+        break;
+    }
+    if (numbers_are_floats(type)) {
+        float_line(plan, row, type, count, old, scratch, ret_predicted);
+        return false;
+    }
+    if (type != TENSOR_I8 && type != TENSOR_U8) {
+        memcpy(ret_predicted, old, count * sizeof *old);
+        return false;
+    }
+    for (size_t j = 0; j < count; j++)
+        scratch->values[j] = (double)old[j] * row->ratio + plan->offset + (plan->rank != 0 ? scratch->update[j] : 0);
+    integer_line(type, count, scratch->values, true, ret_predicted, ret_hint);
+    return true;
+}
+
+/* The numbers that q steps of a grid lead to. */
+static void grid_apply(const struct plan *plan, enum tensor_type type, size_t count, const int64_t *old,
+                       const int64_t *steps, struct predict_scratch *scratch, int64_t *ret_new)
+{
+    const double unit = predict_power(plan->grid_exponent);
+    numbers_values(type, old, count, scratch->values);
+    for (size_t j = 0; j < count; j++)
+        scratch->values[j] += (double)steps[j] * unit;
+    numbers_round(type, scratch->values, count, scratch->rounded);
+    for (size_t j = 0; j < count; j++)
+        ret_new[j] = steps[j] == 0 ? old[j] : scratch->rounded[j];
+}
+
+void predict_finish(const struct plan *plan, enum tensor_type type, size_t count, const int64_t *old,
+                    struct predict_scratch *scratch, int64_t *coded)
+{
+    if (plan->base == BASE_GRID)
+        grid_apply(plan, type, count, old, coded, scratch, coded);
+}
+
+bool predict_target(const struct plan *plan, enum tensor_type type, size_t count, const int64_t *old,
+                    const int64_t *new, struct predict_scratch *scratch, int64_t *ret_coded)
+{
+    if (plan->base != BASE_GRID) {
+        memcpy(ret_coded, new, count * sizeof *new);
+        return true;
+    }
+    const double unit = predict_power(-plan->grid_exponent);
+    numbers_values(type, new, count, scratch->values);
+    numbers_values(type, old, count, scratch->update);
+    for (size_t j = 0; j < count; j++) {
+        const double steps = old[j] == new[j] ? 0 : rint((scratch->values[j] - scratch->update[j]) * unit);
+        if (!(fabs(steps) <= PREDICT_GRID_MAX))
+            return false;
+        ret_coded[j] = (int64_t)steps;
+    }
+    grid_apply(plan, type, count, old, ret_coded, scratch, scratch->check);
+    return memcmp(scratch->check, new, count * sizeof *new) == 0;
+}

@@ -1,0 +1,216 @@
+/* The loop over a line, made for one coder: whoever includes this has a `struct model` and says with these functions in
+ * which contexts it codes what:
+ *   model_lengths(model, place)                the tree of bit lengths; counter 0 says whether there is a residual
+ *   model_sign(model, place, length)           one decision
+ *   model_mantissa(model, place, length)       two decisions, counters 1 … 3
+ *   model_wide(model, place)                   counter 0: the same number; 1: the other sign
+ *   model_wide_exponents(model, place, flip)   a tree
+ *   model_wide_mantissa(model, place, flip, exponent)
+ *   model_decide(model, lane, encode, bit, counter)   codes a decision with a counter of the contexts set last */
+
+/* Five decisions; counters 1 … 31. */
+ALWAYS_INLINE unsigned tree_code(struct model *model, struct lane *lane, bool encode, unsigned symbol)
+{
+    unsigned node = 1;
+    for (int bit = 4; bit >= 0; bit--)
+        node = node * 2 + model_decide(model, lane, encode, symbol >> bit & 1, node);
+    return node - 32;
+}
+
+ALWAYS_INLINE uint64_t bits_code(struct lane *lane, bool encode, uint64_t value, unsigned count)
+{
+    if (encode) {
+        if (count > 32)
+            range_put_bits(lane->encoder, (uint32_t)(value >> 32), count - 32);
+        range_put_bits(lane->encoder, (uint32_t)(count >= 32 ? value : value & ((1ULL << count) - 1)),
+                       count > 32 ? 32 : count);
+        return value;
+    }
+    uint64_t high = 0;
+    if (count > 32)
+        high = (uint64_t)range_get_bits(lane->decoder, count - 32) << 32;
+    return high | range_get_bits(lane->decoder, count > 32 ? 32 : count);
+}
+
+/* The bits of value under its highest: two in context, the others as they are. */
+ALWAYS_INLINE uint64_t mantissa_code(struct model *model, struct lane *lane, bool encode, uint64_t value, unsigned bits)
+{
+    const unsigned modelled = bits < 2 ? bits : 2;
+    unsigned node = 1;
+    for (unsigned i = 1; i <= modelled; i++)
+        node = node * 2 + model_decide(model, lane, encode, value >> (bits - i) & 1, node);
+    const unsigned rest = bits - modelled;
+    const uint64_t top = (uint64_t)(node & ((1U << modelled) - 1)) << rest;
+    return rest == 0 ? top : top | bits_code(lane, encode, value & ((1ULL << rest) - 1), rest);
+}
+
+/* A residual that is small beside the number. Returns the number. */
+ALWAYS_INLINE int64_t near_code(struct model *model, struct lane *lane, bool encode, const struct place *place,
+                                int64_t predicted, int64_t value)
+{
+    const uint64_t residual = (uint64_t)value - (uint64_t)predicted;
+    const bool negative = residual >> 63;
+    const uint64_t magnitude = negative ? 0 - residual : residual;
+    unsigned length = encode && magnitude != 0 ? 64 - (unsigned)__builtin_clzll(magnitude) : 0;
+    model_lengths(model, place);
+    if (!model_decide(model, lane, encode, length != 0, 0))
+        return predicted;
+    const unsigned symbol = tree_code(model, lane, encode, length < LENGTHS ? length - 1 : LENGTHS - 1);
+    if (symbol < LENGTHS - 1)
+        length = symbol + 1;
+    else
+        length = 1 + (unsigned)bits_code(lane, encode, length - 1, 6);
+    model_sign(model, place, length);
+    const bool down = model_decide(model, lane, encode, negative, 0);
+    uint64_t size = 1;
+    if (length > 1) {
+        model_mantissa(model, place, length);
+        size = 1ULL << (length - 1) |
+               mantissa_code(model, lane, encode, magnitude & ((1ULL << (length - 1)) - 1), length - 1);
+    }
+    return (int64_t)((uint64_t)predicted + (down ? 0 - size : size));
+}
+
+/* A number of which the prediction says hardly more than the order of magnitude: sign, exponent and mantissa. */
+ALWAYS_INLINE int64_t wide_code(struct residual *r, struct lane *lane, bool encode, const struct place *place,
+                                int64_t predicted, int64_t value)
+{
+    struct model *model = r->model;
+    const unsigned mantissa = r->numbers.mantissa;
+    model_wide(model, place);
+    if (!model_decide(model, lane, encode, value != predicted, 0))
+        return predicted;
+    const bool flip = model_decide(model, lane, encode, (value ^ predicted) < 0, 1);
+    const uint64_t magnitude = magnitude_of(value);
+    const int exponent = (int)(magnitude >> mantissa);
+    const int top = (place->expected >> 3) - 1023 + r->numbers.bias + 4;
+    model_wide_exponents(model, place, flip);
+    const unsigned symbol = tree_code(model, lane, encode, (unsigned)clamp(top - exponent, 0, TREE - 1));
+    uint64_t size = (uint64_t)(top - (int)symbol);
+    if (symbol == 0 || symbol == TREE - 1)
+        size = bits_code(lane, encode, (uint64_t)exponent, 11);
+    model_wide_mantissa(model, place, flip, symbol);
+    size = size << mantissa | mantissa_code(model, lane, encode, magnitude & ((1ULL << mantissa) - 1), mantissa);
+    const bool negative = (predicted < 0) != flip;
+    return negative ? (int64_t)~size : (int64_t)size;
+}
+
+ALWAYS_INLINE void place_find(struct residual *r, const struct residual_line *line, size_t j, struct place *place)
+{
+    const struct row *row = &r->row;
+    const size_t at = (line->column + j) % RESIDUAL_COLUMNS_MAX;
+    struct column *column = &r->columns[at];
+    const int64_t predicted = line->predicted[j];
+    place->column = column;
+    place->hinted = line->hint != NULL;
+    if (place->hinted)
+        place->hint = line->hint[j];
+    else if (r->numbers.mantissa != 0)
+        place->hint =
+            clamp(r->numbers.bias + 2 - (int)(magnitude_of(predicted) >> r->numbers.mantissa), 0, RESIDUAL_HINT_MAX);
+    else
+        place->hint = 0;
+    place->ulp = ulp_of(r->numbers, predicted);
+    const bool seen = column->level != LEVEL_UNSEEN;
+    place->row_level = row->level;
+    place->left = (row->left + row->left2) >> 1;
+    place->sign = row->sign;
+    place->sign2 = row->sign2;
+    place->level = seen ? column->level : row->level;
+    place->up = seen ? column->last : row->level;
+    place->near = at >= r->kernel ? r->columns[at - r->kernel].last : place->level;
+    place->phase = (unsigned)(at % r->kernel);
+    place->expected = (2 * row->level + 2 * place->level + row->left + place->up + 2 * place->near) >> 3;
+    const int above = place->expected - place->ulp;
+    place->relation = above - LOG_STEPS * (int)r->numbers.mantissa;
+    place->scale = clamp((above + 24) >> 2, 0, SCALES - 1);
+    place->wide = r->numbers.mantissa != 0 && place->relation > -8;
+    place->row_zeros = row->zeros > 8 ? 3 : row->zeros > 2 ? 2 : row->zeros > 0;
+    place->column_zeros = column->zeros > 4 ? 3 : column->zeros > 1 ? 2 : column->zeros;
+    place->row_drift = clamp((row->drift >> 3) + 8, 0, 15);
+    place->column_drift = clamp((column->drift >> 2) + 8, 0, 15);
+}
+
+/* Remembers what became of an element. */
+ALWAYS_INLINE void place_learn(struct residual *r, const struct place *place, int64_t predicted, int64_t value)
+{
+    struct row *row = &r->row;
+    struct column *column = place->column;
+    int log;
+    row->sign2 = row->sign;
+    if (value == predicted) {
+        log = place->ulp - LOG_STEPS < place->level ? place->ulp - LOG_STEPS : place->level;
+        row->sign = 0;
+        row->zeros++;
+        column->zeros = (int8_t)(column->zeros + (column->zeros < 100));
+        column->drift = (int8_t)(column->drift - (column->drift >> 2));
+        column->sign = 0;
+    } else {
+        log = log_of(value_of(r->numbers, value) - value_of(r->numbers, predicted));
+        const int sign = value < predicted ? -1 : 1;
+        row->sign = sign;
+        row->zeros = 0;
+        row->drift += sign * 16 - (row->drift >> 3);
+        column->zeros = 0;
+        column->drift = (int8_t)(column->drift + ((sign * 32 - column->drift) >> 2));
+        column->sign = (int8_t)sign;
+    }
+    row->left2 = row->left;
+    row->left = log;
+    row->level += (log - row->level + (log > row->level ? 8 : -8)) / 12;
+    column->level = (int16_t)(place->level + (log - place->level + (log > place->level ? 2 : -2)) / 4);
+    column->last = (int16_t)log;
+}
+
+static void row_begin(struct residual *r, int64_t predicted)
+{
+    const int level = r->row.level;
+    const size_t count = r->column_count < 64 ? r->column_count : 64;
+    int sum = 0;
+    for (size_t j = 0; j < count; j++)
+        sum += r->columns[j].level;
+    r->row = (struct row){.level = sum / (int)count};
+    if (r->columns[0].level != LEVEL_UNSEEN && r->columns[count - 1].level != LEVEL_UNSEEN)
+        ; /* the columns say it */
+    else if (level != LEVEL_UNSEEN)
+        r->row.level = level;
+    else if (r->numbers.mantissa == 0)
+        r->row.level = LOG_ONE + LOG_STEPS;
+    else
+        r->row.level =
+            magnitude_of(predicted) == 0 ? LOG_ONE - 5 * LOG_STEPS : ulp_of(r->numbers, predicted) + 8 * LOG_STEPS;
+    r->row.left = r->row.left2 = r->row.level;
+}
+
+ALWAYS_INLINE void line_code(struct residual *r, struct lane *lane, bool encode, const struct residual_line *line)
+{
+    if (line->column == 0)
+        row_begin(r, line->predicted[0]);
+    const unsigned unused = 64 - r->numbers.width;
+    for (size_t j = 0; j < line->count; j++) {
+        struct place place;
+        const int64_t predicted = line->predicted[j];
+        place_find(r, line, j, &place);
+        const int64_t given = encode ? line->value[j] : 0;
+        int64_t value;
+        if (place.wide)
+            value = wide_code(r, lane, encode, &place, predicted, given);
+        else
+            value = near_code(r->model, lane, encode, &place, predicted, given);
+        if (!encode) {
+            value = (int64_t)((uint64_t)value << unused) >> unused; /* corrupt input may leave the type's range */
+            line->value[j] = value;
+        }
+        place_learn(r, &place, predicted, value);
+    }
+}
+
+static void line_encode(struct residual *r, struct range_encoder *encoder, const struct residual_line *line)
+{
+    line_code(r, &(struct lane){.encoder = encoder}, true, line);
+}
+
+static void line_decode(struct residual *r, struct range_decoder *decoder, const struct residual_line *line)
+{
+    line_code(r, &(struct lane){.decoder = decoder}, false, line);
+}

@@ -1,0 +1,36 @@
+#pragma once
+/* What the coders have learnt, for each kind of numbers apart, and how long it is kept. Internal to common/delta. */
+
+#include "common/delta/plan.h"
+
+enum profile { PROFILE_NEAR, PROFILE_LITERAL, PROFILE_INTEGER, PROFILE_FACTORS, PROFILE_COUNT };
+
+/* Tensors are coded in groups, each with new states, so that groups are independent; a group ends with the tensor that
+ * brings it to this many elements. */
+enum { STATES_GROUP_FAST = 1 << 18, STATES_GROUP_BEST = 1 << 21 };
+
+struct states {
+    enum delta_effort effort;
+    size_t memory, memory_max; /* taken, and at most; memory_max 0: no limit */
+    struct residual *residuals[PROFILE_COUNT];
+    struct column *columns;
+    size_t column_room;
+    struct column factor_columns[PREDICT_RANK_MAX + 1];
+};
+
+/* How many of the pairs, from the first on, make a group: at least one when count is not 0. */
+size_t states_group(const struct tensor_pair *pairs, size_t count, enum delta_effort effort);
+
+enum profile states_profile(const struct plan *plan, enum tensor_type type);
+
+/* Begins a tensor's elements or its factors. ERR_UNSUPPORTED: would take more than memory_max; ERR_NO_MEMORY. */
+[[nodiscard]] enum err states_begin(struct states *states, const struct plan *plan, const struct tensor_view *view,
+                                    struct residual **ret_elements, struct err_info *info);
+[[nodiscard]] enum err states_begin_factors(struct states *states, unsigned factors, struct residual **ret_factors,
+                                            struct err_info *info);
+
+/* Takes bytes from what states may take. ERR_UNSUPPORTED. */
+[[nodiscard]] enum err states_take(struct states *states, size_t bytes, struct err_info *info);
+
+/* Forgets all that was learnt. */
+void states_reset(struct states *states);
