@@ -53,7 +53,8 @@ static void request_do(const struct request *request, struct outcome *outcome)
                       {"renew", operation_renew},
                       {"desired", operation_desired},
                       {"object", operation_object},
-                      {"unpack", operation_unpack}};
+                      {"unpack", operation_unpack},
+                      {"verify", operation_verify}};
     for (size_t i = 0; i < sizeof operations / sizeof operations[0]; i++) {
         if (text_eq(request->operation, operations[i].name)) {
             operations[i].run(request, outcome);

@@ -23,3 +23,4 @@ void operation_renew(const struct request *request, struct outcome *outcome);
 void operation_desired(const struct request *request, struct outcome *outcome);
 void operation_object(const struct request *request, struct outcome *outcome);
 void operation_unpack(const struct request *request, struct outcome *outcome);
+void operation_verify(const struct request *request, struct outcome *outcome);

@@ -1,5 +1,6 @@
 #include "agent/loop/child.h"
 
+#include "agent/loop/group.h"
 #include "common/base/cleanup.h"
 #include "common/base/file.h"
 
@@ -111,11 +112,12 @@ static void output_close(struct child *child)
     child->out = -1;
 }
 
-/* Reads what is there; at the end of the output it is closed. */
+/* Reads what is there, but not for ever from a program that never stops talking; at the end of the output it is closed. */
 static void output_read(struct child *child)
 {
+    enum { ROUNDS_MAX = 32 }; /* more than a pipe holds */
     char bytes[4096];
-    while (child->out >= 0) {
+    for (int round = 0; round < ROUNDS_MAX && child->out >= 0; round++) {
         ssize_t n = read(child->out, bytes, sizeof bytes);
         if (n < 0 && errno == EINTR)
             continue;
@@ -139,6 +141,8 @@ static void output_ready(void *user, short revents)
 static void child_reap(struct child *child, int *ret_status)
 {
     *ret_status = 0;
+    if (child->spec.group) /* until it is reaped its number cannot belong to another group */
+        (void)kill(-child->pid, SIGKILL);
     while (waitpid(child->pid, ret_status, 0) < 0 && errno == EINTR)
         continue;
     loop_watch_clear(child->loop, &child->exit_watch);
@@ -193,7 +197,9 @@ enum err child_start(struct child *child, struct loop *loop, const struct child_
     if (pipe2(ends, O_CLOEXEC) != 0)
         return err_set(info, err_from_errno(errno), "cannot make a pipe: %s", strerror(errno));
     write_end = ends[1];
-    int rc = fcntl(ends[0], F_SETFL, O_NONBLOCK) == 0 ? spawn_with(spec, in, write_end, &pid) : errno;
+    int rc = fcntl(ends[0], F_SETFL, O_NONBLOCK) == 0 ? 0 : errno;
+    if (rc == 0)
+        rc = spec->group ? group_spawn(spec, in, write_end, &pid) : spawn_with(spec, in, write_end, &pid);
     if (rc != 0) {
         (void)close(ends[0]);
         return err_set(info, err_from_errno(rc), "cannot start %s: %s", spec->argv[0], strerror(rc));
@@ -202,6 +208,8 @@ enum err child_start(struct child *child, struct loop *loop, const struct child_
     child->spec = *spec;
     child->spec.argv = NULL;
     child->spec.input = NULL;
+    child->spec.dir = NULL;
+    child->spec.environment = NULL;
     child->line = BUF_INIT(spec->line_max);
     child->cut = false;
     e = child_watch(child, pid, ends[0]);
@@ -220,7 +228,8 @@ bool child_running(const struct child *child)
 void child_signal(struct child *child, int signal)
 {
     if (child->pid != 0)
-        (void)kill(child->pid, signal); /* not reaped yet, so the id is still its own */
+        (void)kill(child->spec.group ? -child->pid : child->pid,
+                   signal); /* not reaped yet, so the id is still its own */
 }
 
 void child_destroy(struct child *child)

@@ -14,7 +14,12 @@ struct child_spec {
     const char *const *argv; /* argv[0] is the path; NULL-terminated */
     const char *input;       /* all of its stdin, at most CHILD_INPUT_MAX bytes; NULL: /dev/null */
     enum child_output output;
-    size_t line_max; /* longer lines lose their end */
+    /* A session of its own, with the programs it starts: signals go to all of them, all are killed when the child has
+     * ended, and it is killed when the agent ends, however that happens. Needs CHILD_STDOUT_AND_STDERR. */
+    bool group;
+    const char *dir;                /* working directory; NULL: the agent's. Of a group only */
+    const char *const *environment; /* NULL: the agent's. Of a group only */
+    size_t line_max;                /* longer lines lose their end */
     /* A line of output without its newline; text may be changed. Both callbacks may destroy the child, but line() must
      * not free the struct. */
     void (*line)(void *user, char *text);
@@ -35,8 +40,8 @@ struct child {
     struct child_spec spec;
 };
 
-/* ERR_NOT_FOUND, ERR_FORBIDDEN, ERR_TOO_LARGE, ERR_IO, ERR_NO_MEMORY with text in info. argv and input are only read
- * during the call. */
+/* ERR_NOT_FOUND, ERR_FORBIDDEN, ERR_TOO_LARGE, ERR_IO, ERR_NO_MEMORY with text in info. argv, input, dir and
+ * environment are only read during the call. */
 [[nodiscard]] enum err child_start(struct child *child, struct loop *loop, const struct child_spec *spec,
                                    struct err_info *info);
 
