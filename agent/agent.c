@@ -50,6 +50,34 @@ static void infer_window(void *user, const char *slot, const char *bundle, const
     report_window(user, slot, bundle, counts);
 }
 
+static void app_ready(void *user, const char *slot, const char *bundle, bool good)
+{
+    struct agent *agent = user;
+    if (!good)
+        report_event(agent, "app_mismatch", slot, "the app's files are not what the manifest lists");
+    updater_ready(agent->updater, slot, bundle, good);
+}
+
+static void app_exited(void *user, const char *slot, const char *bundle, const char *detail)
+{
+    struct agent *agent = user;
+    (void)bundle;
+    report_event(agent, "app_exited", slot, detail);
+    report_changed(agent);
+}
+
+static void app_failed(void *user, const char *slot, const char *bundle, const char *code, const char *detail)
+{
+    struct agent *agent = user;
+    updater_failed(agent->updater, slot, bundle, code, detail);
+}
+
+static void app_passed(void *user, const char *slot, const char *bundle, const char *detail)
+{
+    struct agent *agent = user;
+    updater_passed(agent->updater, slot, bundle, detail);
+}
+
 /* The number only grows: by the disk, and should that be lost or full, by the time of day. */
 static int64_t session_next(void *user)
 {
@@ -152,9 +180,13 @@ static enum err updater_build(struct agent *agent, struct err_info *info)
     struct supervisor_hooks hooks = {
         .ready = infer_ready, .exited = infer_exited, .window = infer_window, .user = agent};
     enum err e = supervisor_open(agent->loop, &agent->settings->supervisor, &hooks, &agent->supervisor);
+    const struct apps_hooks app_hooks = {
+        .ready = app_ready, .exited = app_exited, .failed = app_failed, .passed = app_passed, .user = agent};
+    if (e == ERR_OK)
+        e = apps_open(agent->loop, &agent->settings->apps, &agent->fetch_setup, &app_hooks, &agent->apps);
     if (e != ERR_OK)
         return e;
-    agent->runner = (struct runner){.supervisor = agent->supervisor};
+    agent->runner = (struct runner){.supervisor = agent->supervisor, .apps = agent->apps};
     struct updater_parts parts = {
         .loop = agent->loop,
         .state = agent->state,
@@ -231,6 +263,7 @@ void agent_close(struct agent *agent)
     loop_timer_clear(agent->loop, &agent->trim_timer);
     link_close(agent->link);
     updater_close(agent->updater);
+    apps_close(agent->apps);
     supervisor_close(agent->supervisor);
     sensors_stop(agent->sensors);
     spool_close(agent->spool);

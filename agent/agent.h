@@ -1,6 +1,7 @@
 #pragma once
 /* The agent: its parts and what passes between them. Everything runs in the loop's thread. */
 
+#include "agent/apps/apps.h"
 #include "agent/identity/enrolment.h"
 #include "agent/supervise/supervisor.h"
 #include "common/base/err.h"
@@ -11,6 +12,7 @@ struct agent;
 struct agent_settings {
     struct enrolment_settings enrolment;
     struct supervisor_settings supervisor;
+    struct apps_settings apps;
     const char *server_url, *server_ca;
     const char *fetch_path;
     const char *trust_dir;

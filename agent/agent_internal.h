@@ -24,6 +24,7 @@ struct agent {
     struct state *state;
     struct spool *spool;
     struct supervisor *supervisor;
+    struct apps *apps;
     struct runner runner;
     struct updater *updater;
     struct sensors *sensors;

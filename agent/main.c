@@ -40,6 +40,7 @@ static const struct conf_option options[] = {
     {"onnxruntime", CONF_PATH, "", 0, 0, "ONNX Runtime library; none: let muster-infer search"},
     {"fetch_path", CONF_PATH, "", 0, 0, "muster-fetch; none: beside muster-agent, or in ../libexec/muster"},
     {"infer_path", CONF_PATH, "", 0, 0, "muster-infer; none: beside muster-agent, or in ../libexec/muster"},
+    {"systemctl_path", CONF_PATH, "/usr/bin/systemctl", 0, 0, "systemctl, for apps that are systemd units"},
     {"health_s", CONF_NUMBER, "30", 0.2, 3600, "seconds between health readings"},
     {"data_s", CONF_NUMBER, "5", 0.2, 3600, "seconds between collections of inference counts"},
     {"poll_s", CONF_NUMBER, "900", 1, 86400, "seconds between questions for the desired state"},
@@ -60,7 +61,7 @@ static const struct conf_program program = {
 struct paths {
     char state_dir[PATH_MAX], trust_dir[PATH_MAX], server_ca[PATH_MAX], token_file[PATH_MAX];
     char sysfs_root[PATH_MAX], proc_root[PATH_MAX], source[PATH_MAX], onnxruntime[PATH_MAX];
-    char fetch_path[PATH_MAX], infer_path[PATH_MAX];
+    char fetch_path[PATH_MAX], infer_path[PATH_MAX], systemctl_path[PATH_MAX];
     char name[NAME_MAX_LEN + 1];
 };
 
@@ -105,9 +106,9 @@ static enum err paths_take(const struct conf *conf, struct paths *p, struct err_
     const struct {
         const char *key;
         char *out;
-    } plain[] = {{"state_dir", p->state_dir},   {"trust_dir", p->trust_dir},    {"server_ca", p->server_ca},
-                 {"token_file", p->token_file}, {"sysfs_root", p->sysfs_root},  {"proc_root", p->proc_root},
-                 {"source", p->source},         {"onnxruntime", p->onnxruntime}};
+    } plain[] = {{"state_dir", p->state_dir},   {"trust_dir", p->trust_dir},     {"server_ca", p->server_ca},
+                 {"token_file", p->token_file}, {"sysfs_root", p->sysfs_root},   {"proc_root", p->proc_root},
+                 {"source", p->source},         {"onnxruntime", p->onnxruntime}, {"systemctl_path", p->systemctl_path}};
     enum err e = ERR_OK;
     for (size_t i = 0; e == ERR_OK && i < sizeof plain / sizeof plain[0]; i++)
         e = path_take(conf, plain[i].key, plain[i].out, info);
@@ -168,6 +169,7 @@ static void settings_fill(const struct conf *conf, const struct paths *p, struct
                        .onnxruntime = p->onnxruntime,
                        .source = p->source,
                        .source_rate = conf_number(conf, "source_rate")},
+        .apps = {.systemctl = p->systemctl_path},
         .server_url = conf_text(conf, "server_url"),
         .server_ca = p->server_ca,
         .fetch_path = p->fetch_path,

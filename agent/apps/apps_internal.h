@@ -25,8 +25,8 @@ struct app {
     bool replaced;           /* next is wanted (or nothing, when it is empty), not now */
     struct app_version next; /* when replaced */
     struct fetch verify;
-    struct child child;      /* the program */
-    struct command command;  /* stop or check */
+    struct child child;     /* the program */
+    struct command command; /* stop or check */
     struct unit unit;
     struct loop_timer timer; /* of the state */
     struct retry retry;

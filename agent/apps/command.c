@@ -63,11 +63,8 @@ void command_start(struct command *command, struct loop *loop, const char *name,
     char data[VERSION_PATH_SIZE];
     struct err_info info = {0};
     const char *argv[MANIFEST_WORDS_MAX + 1] = {NULL};
-    *command = (struct command){.loop = loop,
-                                .name = name,
-                                .timeout_s = version->manifest->app.timeout_s,
-                                .done = done,
-                                .user = user};
+    *command = (struct command){
+        .loop = loop, .name = name, .timeout_s = version->manifest->app.timeout_s, .done = done, .user = user};
     (void)text_copy(command->slot, sizeof command->slot, version->slot);
     if (words->count == 0) {
         loop_timer_set(loop, &command->timer, 0, nothing_done, command);

@@ -9,7 +9,7 @@
 
 enum {
     CHECK_FIRST_MS = 1000,
-    CHECK_EVERY_MS = 3000, /* in probation */
+    CHECK_EVERY_MS = 3000,    /* in probation */
     LOOK_EVERY_MS = 30 * 1000 /* at a unit, later */
 };
 
@@ -116,8 +116,11 @@ static void unit_looked(void *user, const struct unit_look *seen)
 static void look(void *user)
 {
     struct app *app = user;
-    if (app->state != APP_RUNNING)
+    if (app->state != APP_RUNNING) {
+        if (app->last)
+            fail(app, "app_crashed", "it does not run at the end of its probation");
         return;
+    }
     if (app->now.manifest->app.unit != NULL)
         unit_look(&app->unit, unit_looked);
     else
@@ -171,10 +174,6 @@ void probation_last(struct app *app)
     if (!app->watched)
         return;
     app->last = true;
-    if (app->state == APP_RUNNING) {
-        if (!command_running(&app->command))
-            look_later(app, 0);
-        return;
-    }
-    fail(app, "app_crashed", "it does not run at the end of its probation");
+    if (app->state != APP_RUNNING || !command_running(&app->command)) /* else the end of the check will do */
+        look_later(app, 0);
 }

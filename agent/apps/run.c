@@ -137,10 +137,12 @@ static enum err program_start(struct app *app, struct err_info *info)
 static void unit_started(void *user, bool ok, const char *detail)
 {
     struct app *app = user;
-    if (ok)
-        app_up(app);
-    else
+    if (!ok) {
         app_ended(app, detail, false);
+        return;
+    }
+    app->restarts_before = 0;
+    app_up(app);
 }
 
 /* The unit of this very version may run already: systemd does not end with the agent. */

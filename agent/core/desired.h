@@ -15,6 +15,8 @@ enum {
     HOLD_TEXT_SIZE = 128    /* longer reasons are cut */
 };
 
+#define SLOT_AGENT "agent" /* the slot of the agent itself */
+
 /* Why an update has to wait. */
 struct desired_hold {
     bool on;

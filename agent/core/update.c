@@ -258,10 +258,10 @@ const char *update_admit(const struct update_row *row, const struct manifest *ma
         (void)snprintf(detail, UPDATE_DETAIL_SIZE, "the bundle is for the slot %s, not %s", manifest->slot, row->slot);
         return "slot_mismatch";
     }
-    if (manifest->kind != MANIFEST_MODEL) {
-        (void)snprintf(detail, UPDATE_DETAIL_SIZE, "bundles of kind %s need a newer agent than %s",
-                       manifest_kind_name(manifest->kind), device->agent_version);
-        return "agent_too_old";
+    if ((manifest->kind == MANIFEST_AGENT) != text_eq(row->slot, SLOT_AGENT)) {
+        (void)snprintf(detail, UPDATE_DETAIL_SIZE, "bundles of kind agent belong into the slot %s, and no others do",
+                       SLOT_AGENT);
+        return "slot_mismatch";
     }
     if (needs->min_agent != NULL && version_older(device->agent_version, needs->min_agent)) {
         (void)snprintf(detail, UPDATE_DETAIL_SIZE, "the bundle needs agent %s or newer; this one is %s",

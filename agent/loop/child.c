@@ -112,7 +112,8 @@ static void output_close(struct child *child)
     child->out = -1;
 }
 
-/* Reads what is there, but not for ever from a program that never stops talking; at the end of the output it is closed. */
+/* Reads what is there, but not for ever from a program that never stops talking; at the end of the output it is closed.
+ */
 static void output_read(struct child *child)
 {
     enum { ROUNDS_MAX = 32 }; /* more than a pipe holds */

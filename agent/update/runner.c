@@ -40,15 +40,24 @@ enum err runner_run(const struct runner *runner, const struct update_row *row)
         return e;
     if (current[0] == '\0') {
         supervisor_stop(runner->supervisor, row->slot);
+        apps_stop(runner->apps, row->slot);
         return ERR_OK;
     }
     e = versions_find(row->slot, current, dir, &manifest);
-    return e == ERR_OK ? model_run(runner, row->slot, dir, manifest) : e;
+    if (e != ERR_OK)
+        return e;
+    if (manifest->kind == MANIFEST_APP) {
+        supervisor_stop(runner->supervisor, row->slot);
+        return apps_run(runner->apps, row->slot, dir, &manifest, row->phase == UPDATE_PROBATION);
+    }
+    apps_stop(runner->apps, row->slot);
+    return model_run(runner, row->slot, dir, manifest);
 }
 
 const char *runner_running(const struct runner *runner, const char *slot)
 {
-    return supervisor_running(runner->supervisor, slot);
+    const char *app = apps_running(runner->apps, slot);
+    return app != NULL ? app : supervisor_running(runner->supervisor, slot);
 }
 
 bool runner_runs(const struct runner *runner, const char *slot, const char *bundle)
@@ -58,13 +67,19 @@ bool runner_runs(const struct runner *runner, const char *slot, const char *bund
 
 void runner_collect(const struct runner *runner, const char *slot)
 {
-    supervisor_collect(runner->supervisor, slot);
+    if (apps_known(runner->apps, slot))
+        apps_collect(runner->apps, slot);
+    else
+        supervisor_collect(runner->supervisor, slot);
 }
 
 struct runner_limits runner_limits(const struct runner *runner, const char *slot)
 {
-    (void)runner;
-    (void)slot;
+    if (apps_known(runner->apps, slot)) {
+        int64_t ms = apps_start_ms(runner->apps, slot);
+        return (struct runner_limits){
+            .start_ms = ms, .restore_ms = ms, .code = "app_start_failed", .detail = "the app did not run in time"};
+    }
     /* muster-infer is ended itself, by the supervisor, before its time to start is over. */
     return (struct runner_limits){.start_ms = 130 * 1000,
                                   .restore_ms = 60 * 1000,

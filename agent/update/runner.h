@@ -1,13 +1,16 @@
 #pragma once
-/* What a slot runs, whatever its kind: models by the supervisor. The updater talks to this only, and hears back by
- * updater_ready(), updater_failed(), updater_window() and updater_passed(). Only the loop's thread may call. */
+/* What a slot runs, whatever its kind: models by the supervisor, apps by agent/apps/. The updater talks to this only,
+ * and hears back by updater_ready(), updater_failed(), updater_window() and updater_passed(). Only the loop's thread
+ * may call. */
 
+#include "agent/apps/apps.h"
 #include "agent/core/update.h"
 #include "agent/supervise/supervisor.h"
 
 /* Borrowed parts. */
 struct runner {
     struct supervisor *supervisor;
+    struct apps *apps;
 };
 
 /* How long a kind may take, and how its failure to start is told. */

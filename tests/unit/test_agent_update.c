@@ -337,7 +337,9 @@ static void admission(void **state)
     m.requires_.min_agent = "0.0.9";
     assert_null(admit(&row, &m, "orin"));
     m.kind = MANIFEST_APP;
-    assert_string_equal(admit(&row, &m, "orin"), "agent_too_old");
+    assert_null(admit(&row, &m, "orin"));
+    m.kind = MANIFEST_AGENT;
+    assert_string_equal(admit(&row, &m, "orin"), "slot_mismatch");
     m.kind = MANIFEST_MODEL;
     m.slot = "faces";
     assert_string_equal(admit(&row, &m, "orin"), "slot_mismatch");
