@@ -42,7 +42,7 @@ static void infer_exited(void *user, const char *slot, const char *bundle, bool 
 {
     struct agent *agent = user;
     report_event(agent, "infer_exited", slot, detail);
-    updater_failed(agent->updater, slot, bundle, was_ready ? "infer_crashed" : "infer_start_failed", detail);
+    updater_exited(agent->updater, slot, bundle, was_ready ? "infer_crashed" : "infer_start_failed", detail);
 }
 
 static void infer_window(void *user, const char *slot, const char *bundle, const json_t *counts)
@@ -175,6 +175,15 @@ static void boot_id_read(struct agent *agent)
     free(text);
 }
 
+/* Bytes; 0 when they cannot be read. */
+static int64_t memory_total(const char *proc_root)
+{
+    struct host_cpu cpu = {0};
+    struct host_usage usage = {0};
+    host_usage(proc_root, &cpu, &usage);
+    return usage.memory_total;
+}
+
 static enum err updater_build(struct agent *agent, struct err_info *info)
 {
     struct supervisor_hooks hooks = {
@@ -187,16 +196,22 @@ static enum err updater_build(struct agent *agent, struct err_info *info)
     if (e != ERR_OK)
         return e;
     agent->runner = (struct runner){.supervisor = agent->supervisor, .apps = agent->apps};
-    struct updater_parts parts = {
-        .loop = agent->loop,
-        .state = agent->state,
-        .spool = agent->spool,
-        .runner = &agent->runner,
-        .fetch = &agent->fetch_setup,
-        .trust_dir = agent->settings->trust_dir,
-        .device = {.hardware = agent->settings->enrolment.hardware, .agent_version = MUSTER_VERSION},
-        .changed = slot_changed,
-        .user = agent};
+    struct updater_parts parts = {.loop = agent->loop,
+                                  .state = agent->state,
+                                  .spool = agent->spool,
+                                  .runner = &agent->runner,
+                                  .fetch = &agent->fetch_setup,
+                                  .trust_dir = agent->settings->trust_dir,
+                                  .signatures = agent->settings->signatures,
+                                  .download_bytes_s = agent->settings->download_bytes_s,
+                                  .device = {.hardware = agent->settings->enrolment.hardware,
+                                             .agent_version = MUSTER_VERSION,
+                                             .accelerators = agent->settings->accelerators,
+                                             .memory_total = memory_total(agent->settings->proc_root)},
+                                  .selftest = {.infer_path = agent->settings->supervisor.program,
+                                               .onnxruntime = agent->settings->supervisor.onnxruntime},
+                                  .changed = slot_changed,
+                                  .user = agent};
     return updater_open(&parts, &agent->updater, info);
 }
 

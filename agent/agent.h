@@ -16,6 +16,9 @@ struct agent_settings {
     const char *server_url, *server_ca;
     const char *fetch_path;
     const char *trust_dir;
+    const char *accelerators; /* names with commas between, "": none */
+    int64_t signatures;       /* how many different keys must have signed a bundle */
+    int64_t download_bytes_s; /* 0: as fast as it goes */
     const char *sysfs_root, *proc_root;
     int64_t spool_bytes;
     int64_t health_ms, data_ms, poll_ms;

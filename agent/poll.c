@@ -28,6 +28,8 @@ static void poll_done(void *user, const struct fetch_answer *answer)
         int64_t delay = retry_next_ms(&agent->poll_retry, random_unit());
         if (delay > agent->settings->poll_ms)
             delay = agent->settings->poll_ms;
+        if (delay < answer->wait_ms)
+            delay = answer->wait_ms;
         log_warn("poll_failed", "code=%s detail=\"%s\" retry_ms=%lld", answer->code, answer->detail, (long long)delay);
         loop_timer_set(agent->loop, &agent->poll_timer, delay, poll_start, agent);
         return;

@@ -24,30 +24,55 @@ static enum err hold_parse(const json_t *slot, const char *name, struct desired_
     hold->on = true;
     const char *reason = json_text_or_null(json, "reason");
     (void)text_copy(hold->reason, sizeof hold->reason, reason == NULL ? "" : reason);
+    const char *owner = json_text_or_null(json, "owner");
+    (void)text_copy(hold->owner, sizeof hold->owner, owner == NULL ? "" : owner);
     hold->then_apply = text_eq(json_text_or_null(json, "then"), "apply");
-    if (!json_has(json, "expires"))
-        return ERR_OK;
-    return json_get_i64(json, "expires", 1, INT64_MAX, &hold->expires_ms, info);
+    enum err e = ERR_OK;
+    if (json_has(json, "since"))
+        e = json_get_i64(json, "since", 1, INT64_MAX, &hold->since_ms, info);
+    if (e == ERR_OK && json_has(json, "expires"))
+        e = json_get_i64(json, "expires", 1, INT64_MAX, &hold->expires_ms, info);
+    return e;
 }
 
-/* Takes the first object this agent can use; the others are for newer agents. */
+static enum err object_parse(const json_t *json, const char *slot, bool delta, struct desired_object *out,
+                             struct err_info *info)
+{
+    const char *sha256 = json_text_or_null(json, "sha256");
+    const char *from = json_text_or_null(json, "from");
+    if (!text_is_sha256(sha256))
+        return bad(info, slot, "an object's `sha256` is not 64 hex digits");
+    if (delta && !text_is_sha256(from))
+        return bad(info, slot, "the `from` of a delta is not 64 hex digits");
+    *out = (struct desired_object){0};
+    enum err e = json_get_id(json, "size", 1, &out->size, info);
+    if (e == ERR_OK && out->size > MANIFEST_SIZE_MAX)
+        e = bad(info, slot, "an object is larger than 1 TiB");
+    (void)text_copy(out->sha256, sizeof out->sha256, sha256);
+    if (delta)
+        (void)text_copy(out->from, sizeof out->from, from);
+    return e;
+}
+
+/* Takes the objects this agent can use; the others are for newer agents. Of more than there is room for a full one must
+ * not be lost. */
 static enum err objects_parse(const json_t *slot, struct desired_slot *out, struct err_info *info)
 {
     json_t *objects = NULL;
+    bool full_there = false;
     enum err e = json_get_array(slot, "objects", OBJECTS_MAX, &objects, info);
     for (size_t i = 0; e == ERR_OK && i < json_array_size(objects); i++) {
-        const json_t *object = json_array_get(objects, i);
-        if (!text_eq(json_text_or_null(object, "encoding"), "full"))
+        const json_t *json = json_array_get(objects, i);
+        struct desired_object object;
+        const char *encoding = json_text_or_null(json, "encoding");
+        bool full = text_eq(encoding, "full");
+        bool room = out->object_count < DESIRED_OBJECTS_MAX;
+        if ((!full && !text_eq(encoding, "delta")) || (!room && (!full || full_there)))
             continue;
-        const char *sha256 = json_text_or_null(object, "sha256");
-        if (!text_is_sha256(sha256))
-            return bad(info, out->name, "an object's `sha256` is not 64 hex digits");
-        e = json_get_id(object, "size", 1, &out->object_size, info);
-        if (e == ERR_OK && out->object_size > MANIFEST_SIZE_MAX)
-            e = bad(info, out->name, "an object is larger than 1 TiB");
+        e = object_parse(json, out->name, !full, &object, info);
+        full_there = full_there || full;
         if (e == ERR_OK)
-            (void)text_copy(out->object, sizeof out->object, sha256);
-        return e;
+            out->objects[room ? out->object_count++ : DESIRED_OBJECTS_MAX - 1] = object;
     }
     return e;
 }
@@ -82,7 +107,7 @@ static enum err slot_parse(const char *name, const json_t *json, struct desired_
 static bool name_known(const char *name)
 {
     static const char *const known[] = {"generation",  "beat_s", "slots",   "critical", "bundle", "version",
-                                        "probation_s", "asked",  "objects", "hold",     NULL};
+                                        "probation_s", "asked",  "objects", "hold",     "from",   NULL};
     for (size_t i = 0; known[i] != NULL; i++)
         if (text_eq(name, known[i]))
             return true;

@@ -12,7 +12,9 @@ enum {
     SLOT_NAME_SIZE = 64,    /* with the NUL */
     SLOT_VERSION_SIZE = 65, /* with the NUL */
     SLOT_COUNT_MAX = 16,    /* slots of one device */
-    HOLD_TEXT_SIZE = 128    /* longer reasons are cut */
+    HOLD_TEXT_SIZE = 128,   /* longer reasons are cut */
+    HOLD_OWNER_SIZE = 64,   /* longer names are cut */
+    DESIRED_OBJECTS_MAX = 8 /* ways to get one bundle that are looked at */
 };
 
 #define SLOT_AGENT "agent" /* the slot of the agent itself */
@@ -22,7 +24,17 @@ struct desired_hold {
     bool on;
     bool then_apply;    /* on expiry the update goes on by itself; else it waits for a new document */
     int64_t expires_ms; /* wall clock; 0: never */
+    int64_t since_ms;   /* wall clock; 0: not said */
     char reason[HOLD_TEXT_SIZE];
+    char owner[HOLD_OWNER_SIZE];
+};
+
+/* One way to get a bundle. */
+struct desired_object {
+    char sha256[SHA256_HEX]; /* "": none */
+    int64_t size;
+    char from[SHA256_HEX]; /* a delta: the bundle whose files it needs; "": the full bundle */
+    bool failed;           /* never in a document: the device has tried it, and it was no good */
 };
 
 struct desired_slot {
@@ -30,9 +42,9 @@ struct desired_slot {
     char bundle[SHA256_HEX];
     char version[SLOT_VERSION_SIZE];
     int probation_s;
-    int64_t asked;           /* generation that asked for the bundle, or asked again after a failure; 0: not said */
-    char object[SHA256_HEX]; /* the first way to get the bundle that this agent knows; "": none */
-    int64_t object_size;
+    int64_t asked; /* generation that asked for the bundle, or asked again after a failure; 0: not said */
+    size_t object_count;
+    struct desired_object objects[DESIRED_OBJECTS_MAX]; /* those this agent knows, best first */
     struct desired_hold hold;
 };
 

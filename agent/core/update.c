@@ -1,14 +1,9 @@
 #include "agent/core/update.h"
 
 #include "common/base/text.h"
-#include "common/bundle/manifest.h"
-
-#include <inttypes.h>
-#include <stdio.h>
-#include <string.h>
 
 enum {
-    TRIES_FEW = 5, /* of failures that a race with the server may explain */
+    TRIES_FEW = 5, /* of failures that a race with the server may explain, or that may be only this object's */
     TRIES_TWO = 2, /* one clean repetition */
     BOOTS_MAX = 3  /* of the device, in one probation */
 };
@@ -32,27 +27,35 @@ struct cell {
     [UPDATE_WANT_COMMITTED] = {true, UPDATE_WITHDRAWING, UPDATE_REPORT_NONE},                                          \
     [UPDATE_WANT_REFUSED] = {true, UPDATE_WITHDRAWING, UPDATE_REPORT_NONE}
 
+/* A way back that somebody at the device asks for. */
+#define BACK [UPDATE_BACK] = {true, UPDATE_RESTORING, UPDATE_REPORT_FAILED}
+
 static const struct cell table[UPDATE_PHASES_][UPDATE_EVENTS_] = {
-    [UPDATE_IDLE] = {WANTED},
-    [UPDATE_FAILED] = {WANTED},
-    [UPDATE_DOWNLOADING] = {WANTED, [UPDATE_FETCHED] = {true, UPDATE_VERIFYING, UPDATE_REPORT_DOWNLOADED},
+    [UPDATE_IDLE] = {WANTED, BACK},
+    [UPDATE_FAILED] = {WANTED, BACK},
+    [UPDATE_DOWNLOADING] = {WANTED, BACK, [UPDATE_FETCHED] = {true, UPDATE_VERIFYING, UPDATE_REPORT_DOWNLOADED},
+                            [UPDATE_NEXT] = {true, UPDATE_DOWNLOADING, UPDATE_REPORT_NONE},
                             [UPDATE_FAIL] = {true, UPDATE_FAILED, UPDATE_REPORT_FAILED}},
-    [UPDATE_VERIFYING] = {WANTED, [UPDATE_VERIFIED] = {true, UPDATE_STAGING, UPDATE_REPORT_VERIFIED},
+    [UPDATE_VERIFYING] = {WANTED, BACK, [UPDATE_VERIFIED] = {true, UPDATE_STAGING, UPDATE_REPORT_VERIFIED},
+                          [UPDATE_NEXT] = {true, UPDATE_DOWNLOADING, UPDATE_REPORT_NONE},
                           [UPDATE_REDO] = {true, UPDATE_DOWNLOADING, UPDATE_REPORT_NONE},
                           [UPDATE_FAIL] = {true, UPDATE_FAILED, UPDATE_REPORT_FAILED}},
-    [UPDATE_STAGING] = {WANTED, [UPDATE_STAGED_OK] = {true, UPDATE_STAGED, UPDATE_REPORT_STAGED},
+    [UPDATE_STAGING] = {WANTED, BACK, [UPDATE_STAGED_OK] = {true, UPDATE_TESTING, UPDATE_REPORT_STAGED},
                         [UPDATE_REDO] = {true, UPDATE_DOWNLOADING, UPDATE_REPORT_NONE},
                         [UPDATE_FAIL] = {true, UPDATE_FAILED, UPDATE_REPORT_FAILED}},
-    [UPDATE_STAGED] = {WANTED, [UPDATE_HOLD] = {true, UPDATE_HELD, UPDATE_REPORT_HELD},
+    [UPDATE_TESTING] = {WANTED, BACK, [UPDATE_TESTED] = {true, UPDATE_STAGED, UPDATE_REPORT_TESTED},
+                        [UPDATE_REDO] = {true, UPDATE_DOWNLOADING, UPDATE_REPORT_NONE},
+                        [UPDATE_FAIL] = {true, UPDATE_FAILED, UPDATE_REPORT_FAILED}},
+    [UPDATE_STAGED] = {WANTED, BACK, [UPDATE_HOLD] = {true, UPDATE_HELD, UPDATE_REPORT_HELD},
                        [UPDATE_GO] = {true, UPDATE_SWITCHING, UPDATE_REPORT_NONE},
                        [UPDATE_FAIL] = {true, UPDATE_FAILED, UPDATE_REPORT_FAILED}},
-    [UPDATE_HELD] = {WANTED, [UPDATE_GO] = {true, UPDATE_SWITCHING, UPDATE_REPORT_RELEASED},
+    [UPDATE_HELD] = {WANTED, BACK, [UPDATE_GO] = {true, UPDATE_SWITCHING, UPDATE_REPORT_RELEASED},
                      [UPDATE_FAIL] = {true, UPDATE_FAILED, UPDATE_REPORT_FAILED}},
-    [UPDATE_SWITCHING] = {WITHDRAWN, [UPDATE_SWITCHED] = {true, UPDATE_PROBATION, UPDATE_REPORT_SWITCHED},
+    [UPDATE_SWITCHING] = {WITHDRAWN, BACK, [UPDATE_SWITCHED] = {true, UPDATE_PROBATION, UPDATE_REPORT_SWITCHED},
                           [UPDATE_HOLD] = {true, UPDATE_HELD, UPDATE_REPORT_HELD},
                           [UPDATE_REDO] = {true, UPDATE_DOWNLOADING, UPDATE_REPORT_NONE},
                           [UPDATE_FAIL] = {true, UPDATE_RESTORING, UPDATE_REPORT_FAILED}},
-    [UPDATE_PROBATION] = {WITHDRAWN, [UPDATE_PASSED] = {true, UPDATE_IDLE, UPDATE_REPORT_COMMITTED},
+    [UPDATE_PROBATION] = {WITHDRAWN, BACK, [UPDATE_PASSED] = {true, UPDATE_IDLE, UPDATE_REPORT_COMMITTED},
                           [UPDATE_FAIL] = {true, UPDATE_RESTORING, UPDATE_REPORT_FAILED}},
     [UPDATE_RESTORING] = {[UPDATE_RESTORED] = {true, UPDATE_FAILED, UPDATE_REPORT_ROLLED_BACK},
                           [UPDATE_LOST] = {true, UPDATE_FAILED, UPDATE_REPORT_NONE}},
@@ -70,6 +73,7 @@ static const struct {
     [UPDATE_DOWNLOADING] = {"downloading", "downloading", "download", UPDATE_DO_FETCH},
     [UPDATE_VERIFYING] = {"verifying", "verifying", "verify", UPDATE_DO_UNPACK},
     [UPDATE_STAGING] = {"staging", "verifying", "stage", UPDATE_DO_STAGE},
+    [UPDATE_TESTING] = {"testing", "testing", "test", UPDATE_DO_TEST},
     [UPDATE_STAGED] = {"staged", "staged", "stage", UPDATE_DO_DECIDE},
     [UPDATE_HELD] = {"held", "held", "stage", UPDATE_DO_WAIT},
     [UPDATE_SWITCHING] = {"switching", "switching", "switch", UPDATE_DO_SWITCH},
@@ -104,6 +108,7 @@ static void error_set(struct update_row *row, const struct update_input *input, 
 static void target_set(struct update_row *row, const struct update_input *input)
 {
     row->want = *input->want;
+    row->object = (struct desired_object){0};
     row->generation = input->generation;
     row->target_counter = 0;
     row->downloaded = 0;
@@ -127,7 +132,37 @@ static void target_withdraw(struct update_row *row)
 {
     row->want = (struct desired_slot){0};
     (void)text_copy(row->want.bundle, sizeof row->want.bundle, row->committed);
+    row->object = (struct desired_object){0};
     row->downloaded = 0;
+}
+
+/* The object that was being fetched is not tried again for this target. */
+static void object_give_up(struct update_row *row)
+{
+    for (size_t i = 0; i < row->want.object_count; i++)
+        if (text_eq(row->want.objects[i].sha256, row->object.sha256))
+            row->want.objects[i].failed = true;
+    row->object = (struct desired_object){0};
+    row->downloaded = 0;
+    row->tries = 0;
+}
+
+/* Somebody at the device has taken the present version back: unless that is a target on its probation, it and the one
+ * before change places. Only a newer document can ask for the target again. */
+static void target_take_back(struct update_row *row, const struct update_input *input)
+{
+    char present[SHA256_HEX];
+    if (!target_current(row->phase)) {
+        (void)text_copy(present, sizeof present, row->committed);
+        (void)text_copy(row->committed, sizeof row->committed, row->previous);
+        (void)text_copy(row->previous, sizeof row->previous, present);
+        if (row->want.bundle[0] == '\0')
+            (void)text_copy(row->want.bundle, sizeof row->want.bundle, present);
+    }
+    if (input->generation > row->generation)
+        row->generation = input->generation;
+    error_set(row, input, NULL);
+    row->stage = phases[UPDATE_SWITCHING].stage;
 }
 
 /* What an event changes in the row besides its phase; row->phase is still the old one. */
@@ -164,7 +199,14 @@ static void event_apply(struct update_row *row, const struct update_input *input
         row->device_left = "unable_to_roll_back";
         return;
     case UPDATE_REDO:
+        row->object = (struct desired_object){0};
         row->downloaded = 0;
+        return;
+    case UPDATE_NEXT:
+        object_give_up(row);
+        return;
+    case UPDATE_BACK:
+        target_take_back(row, input);
         return;
     default:
         return;
@@ -228,60 +270,99 @@ bool update_unnamed(const struct update_row *row, struct desired_slot *ret_want)
     return true;
 }
 
-/* Whether agent version a is older than b; both are `major.minor.patch`, anything after that does not count. */
-static bool version_older(const char *a, const char *b)
+static bool object_usable(const struct update_row *row, const struct desired_object *object, struct update_here here)
 {
-    int x[3] = {0};
-    int y[3] = {0};
-    if (sscanf(a, "%9d.%9d.%9d", &x[0], &x[1], &x[2]) != 3 || sscanf(b, "%9d.%9d.%9d", &y[0], &y[1], &y[2]) != 3)
-        return false;
-    for (int i = 0; i < 3; i++)
-        if (x[i] != y[i])
-            return x[i] < y[i];
-    return false;
+    bool base_here = object->from[0] == '\0' || (here.committed && text_eq(object->from, row->committed)) ||
+                     (here.previous && text_eq(object->from, row->previous));
+    return base_here && !object->failed;
 }
 
-static bool hardware_fits(const struct manifest_requires *needs, const char *hardware)
+const struct desired_object *update_object(const struct update_row *row, struct update_here here)
 {
-    for (size_t i = 0; i < needs->hardware_count; i++)
-        if (text_eq(needs->hardware[i], hardware))
-            return true;
-    return needs->hardware_count == 0;
-}
-
-const char *update_admit(const struct update_row *row, const struct manifest *manifest,
-                         const struct update_device *device, char detail[UPDATE_DETAIL_SIZE])
-{
-    const struct manifest_requires *needs = &manifest->requires_;
-    bool was_here = text_eq(manifest->id, row->committed) || text_eq(manifest->id, row->previous);
-    if (!text_eq(manifest->slot, row->slot)) {
-        (void)snprintf(detail, UPDATE_DETAIL_SIZE, "the bundle is for the slot %s, not %s", manifest->slot, row->slot);
-        return "slot_mismatch";
-    }
-    if ((manifest->kind == MANIFEST_AGENT) != text_eq(row->slot, SLOT_AGENT)) {
-        (void)snprintf(detail, UPDATE_DETAIL_SIZE, "bundles of kind agent belong into the slot %s, and no others do",
-                       SLOT_AGENT);
-        return "slot_mismatch";
-    }
-    if (needs->min_agent != NULL && version_older(device->agent_version, needs->min_agent)) {
-        (void)snprintf(detail, UPDATE_DETAIL_SIZE, "the bundle needs agent %s or newer; this one is %s",
-                       needs->min_agent, device->agent_version);
-        return "agent_too_old";
-    }
-    if (!hardware_fits(needs, device->hardware)) {
-        (void)snprintf(detail, UPDATE_DETAIL_SIZE, "the bundle is not for the hardware \"%s\"", device->hardware);
-        return "does_not_fit";
-    }
-    if (!was_here && manifest->release_counter < row->counter) {
-        (void)snprintf(detail, UPDATE_DETAIL_SIZE,
-                       "release counter %" PRId64 " is below %" PRId64 ", which this device has already run",
-                       manifest->release_counter, row->counter);
-        return "counter_too_low";
-    }
+    for (size_t i = 0; i < row->want.object_count; i++)
+        if (object_usable(row, &row->want.objects[i], here))
+            return &row->want.objects[i];
     return NULL;
 }
 
-bool update_try_again(struct update_row *row, const char *code, bool transient)
+static const struct desired_object *object_find(const struct desired_slot *want, const char *sha256)
+{
+    for (size_t i = 0; i < want->object_count; i++)
+        if (text_eq(want->objects[i].sha256, sha256))
+            return &want->objects[i];
+    return NULL;
+}
+
+bool update_pick(struct update_row *row, struct update_here here)
+{
+    const struct desired_object *object = object_find(&row->want, row->object.sha256);
+    if (object != NULL && object_usable(row, object, here))
+        return true;
+    object = update_object(row, here);
+    row->object = object == NULL ? (struct desired_object){0} : *object;
+    row->downloaded = 0;
+    return object != NULL;
+}
+
+bool update_refresh(struct update_row *row, const struct desired_slot *want, struct update_here here)
+{
+    struct desired_slot before = row->want;
+    row->want = *want;
+    for (size_t i = 0; i < row->want.object_count; i++) {
+        const struct desired_object *known = object_find(&before, row->want.objects[i].sha256);
+        row->want.objects[i].failed = known != NULL && known->failed;
+    }
+    if (row->phase != UPDATE_DOWNLOADING || row->object.sha256[0] == '\0')
+        return false;
+    const struct desired_object *best = update_object(row, here);
+    if (best == NULL || text_eq(best->sha256, row->object.sha256))
+        return false;
+    bool offered = object_find(&row->want, row->object.sha256) != NULL;
+    if (offered && best->size >= row->object.size - row->downloaded)
+        return false;
+    row->object = (struct desired_object){0};
+    row->downloaded = 0;
+    return true;
+}
+
+const char *update_back_to(const struct update_row *row)
+{
+    return target_current(row->phase) ? row->committed : row->previous;
+}
+
+const char *update_back(const struct update_row *row, struct update_here here, enum update_event *ret_event)
+{
+    bool to_committed = target_current(row->phase);
+    if (row->phase == UPDATE_RESTORING || row->phase == UPDATE_WITHDRAWING)
+        return "it is on its way back already";
+    if (update_back_to(row)[0] == '\0')
+        return "there is no version before this one on the device";
+    if (!(to_committed ? here.committed : here.previous))
+        return "the version before this one is not complete on the device any more";
+    bool again = row->phase == UPDATE_FAILED && text_eq(row->previous, row->want.bundle);
+    *ret_event = again ? UPDATE_WANT_LOCAL : UPDATE_BACK;
+    return NULL;
+}
+
+/* Of a delta, which is never waited for: the network is everybody's, but what else goes wrong may be only its own. */
+static enum update_retry delta_retry(struct update_row *row, const char *code, bool transient)
+{
+    if (row->phase != UPDATE_DOWNLOADING || !transient)
+        return UPDATE_TRY_NEXT;
+    if (!text_eq(code, "server_failed"))
+        return UPDATE_TRY_AGAIN;
+    row->tries++;
+    return row->tries < TRIES_FEW ? UPDATE_TRY_AGAIN : UPDATE_TRY_NEXT;
+}
+
+static bool next_there(const struct update_row *row, struct update_here here)
+{
+    struct update_row after = *row;
+    object_give_up(&after);
+    return update_object(&after, here) != NULL;
+}
+
+enum update_retry update_retry(struct update_row *row, const char *code, bool transient, struct update_here here)
 {
     /* Not found or refused may be a race with a changed document; wrong bytes may be a broken download. */
     static const struct {
@@ -291,13 +372,16 @@ bool update_try_again(struct update_row *row, const char *code, bool transient)
                {"server_refused", TRIES_FEW},
                {"object_digest_mismatch", TRIES_TWO},
                {"part_missing", TRIES_FEW}};
+    bool fetched = row->phase == UPDATE_DOWNLOADING || row->phase == UPDATE_VERIFYING;
+    if (fetched && row->object.from[0] != '\0' && !text_eq(code, "part_missing") && next_there(row, here))
+        return delta_retry(row, code, transient);
     if (transient)
-        return true;
+        return UPDATE_TRY_AGAIN;
     row->tries++;
     for (size_t i = 0; i < sizeof few / sizeof few[0]; i++)
         if (text_eq(few[i].code, code))
-            return row->tries < few[i].tries;
-    return false;
+            return row->tries < few[i].tries ? UPDATE_TRY_AGAIN : UPDATE_TRY_NOT;
+    return UPDATE_TRY_NOT;
 }
 
 bool update_recover(struct update_row *row, const struct update_disk *disk)
@@ -342,6 +426,7 @@ const char *update_report_name(enum update_report report)
         [UPDATE_REPORT_DOWNLOADED] = "downloaded",
         [UPDATE_REPORT_VERIFIED] = "verified",
         [UPDATE_REPORT_STAGED] = "staged",
+        [UPDATE_REPORT_TESTED] = "tested",
         [UPDATE_REPORT_HELD] = "held",
         [UPDATE_REPORT_RELEASED] = "released",
         [UPDATE_REPORT_SWITCHED] = "switched",
@@ -370,8 +455,9 @@ bool update_phase_parse(const char *name, enum update_phase *ret_phase)
 
 const char *update_word(const char *word)
 {
-    static const char *const words[] = {"download",  "verify",    "stage",       "switch",
-                                        "probation", "no_change", "rolled_back", "unable_to_roll_back"};
+    static const char *const words[] = {"download",  "verify",      "stage",
+                                        "test",      "switch",      "probation",
+                                        "no_change", "rolled_back", "unable_to_roll_back"};
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
         if (text_eq(word, words[i]))
             return words[i];

@@ -13,6 +13,7 @@ enum update_phase {
     UPDATE_DOWNLOADING, /* fetching the object */
     UPDATE_VERIFYING,   /* checking and unpacking it */
     UPDATE_STAGING,     /* building the version's directory */
+    UPDATE_TESTING,     /* trying the version out beside the present one */
     UPDATE_STAGED,      /* ready: decides whether a hold is active */
     UPDATE_HELD,
     UPDATE_SWITCHING,   /* making the target current */
@@ -31,6 +32,8 @@ enum update_event {
     UPDATE_FETCHED,
     UPDATE_VERIFIED,
     UPDATE_STAGED_OK,
+    UPDATE_TESTED,
+    UPDATE_NEXT, /* the object is no good: on with the next one of the document */
     UPDATE_REDO, /* a file that an earlier step had made is not there any more */
     UPDATE_HOLD,
     UPDATE_GO,
@@ -39,6 +42,7 @@ enum update_event {
     UPDATE_FAIL,     /* for good; code and detail say why */
     UPDATE_RESTORED, /* what is committed runs again */
     UPDATE_LOST,     /* it does not run again */
+    UPDATE_BACK,     /* somebody at the device wants the version before */
     UPDATE_EVENTS_
 };
 
@@ -47,6 +51,7 @@ enum update_action {
     UPDATE_DO_FETCH,
     UPDATE_DO_UNPACK,
     UPDATE_DO_STAGE,
+    UPDATE_DO_TEST,
     UPDATE_DO_DECIDE, /* answer UPDATE_HOLD or UPDATE_GO */
     UPDATE_DO_WAIT,   /* for the end of the hold, then UPDATE_GO */
     UPDATE_DO_SWITCH, /* or, when it has not happened and a hold has come, answer UPDATE_HOLD */
@@ -61,6 +66,7 @@ enum update_report {
     UPDATE_REPORT_DOWNLOADED,
     UPDATE_REPORT_VERIFIED,
     UPDATE_REPORT_STAGED,
+    UPDATE_REPORT_TESTED,
     UPDATE_REPORT_HELD,
     UPDATE_REPORT_RELEASED,
     UPDATE_REPORT_SWITCHED,
@@ -75,12 +81,14 @@ enum { UPDATE_CODE_SIZE = 32, UPDATE_DETAIL_SIZE = 256 };
 struct update_row {
     char slot[SLOT_NAME_SIZE];
     enum update_phase phase;
-    struct desired_slot want; /* the target: want.bundle */
-    int64_t generation;       /* of the document that named the target, or renewed a failed one */
-    int64_t target_counter;   /* release counter of the target, 0 until it is known */
-    int64_t downloaded;       /* bytes fetched for the target */
-    int tries;                /* failures with this target that count */
-    int boots;                /* boots of the device that began in probation */
+    struct desired_slot want;     /* the target: want.bundle */
+    struct desired_object object; /* how the target is being fetched: one of want.objects, or none yet */
+    int64_t generation;           /* of the document that named the target, or renewed a failed one; of the newest one
+                                     when the target was taken back at the device */
+    int64_t target_counter;       /* release counter of the target, 0 until it is known */
+    int64_t downloaded;           /* bytes fetched for the target */
+    int tries;                    /* failures with this object that count */
+    int boots;                    /* boots of the device that began in probation */
     char committed[SHA256_HEX];
     char previous[SHA256_HEX];
     int64_t counter;                 /* highest release counter ever committed */
@@ -93,8 +101,8 @@ struct update_row {
 struct update_input {
     enum update_event event;
     const struct desired_slot *want; /* of UPDATE_WANT_*; borrowed */
-    int64_t generation;              /* of UPDATE_WANT_* */
-    const char *code, *detail;       /* of UPDATE_FAIL, UPDATE_LOST and UPDATE_WANT_REFUSED */
+    int64_t generation;              /* of UPDATE_WANT_* and UPDATE_BACK: of the newest document */
+    const char *code, *detail;       /* of UPDATE_FAIL, UPDATE_LOST, UPDATE_BACK and UPDATE_WANT_REFUSED */
 };
 
 struct update_output {
@@ -128,21 +136,36 @@ bool update_want(const struct update_row *row, const struct desired_slot *want, 
  * and is to be given up by UPDATE_WANT_COMMITTED with *ret_want. */
 bool update_unnamed(const struct update_row *row, struct desired_slot *ret_want);
 
-/* Facts of the device that decide whether a verified bundle may be installed. */
-struct update_device {
-    const char *hardware;
-    const char *agent_version;
+/* How to fetch the target now: the first object that has not failed and that, being a delta, has its base here. NULL:
+ * none is left. Borrowed from the row. here: which versions are complete on the device. */
+struct update_here {
+    bool committed, previous;
 };
-struct manifest;
+const struct desired_object *update_object(const struct update_row *row, struct update_here here);
 
-/* NULL when the verified manifest may be installed in the row's slot as its target; else the code, with a text in
- * detail. */
-const char *update_admit(const struct update_row *row, const struct manifest *manifest,
-                         const struct update_device *device, char detail[UPDATE_DETAIL_SIZE]);
+/* Sets row->object: the one that is being fetched already as long as it can be used, else the best. False: none. */
+bool update_pick(struct update_row *row, struct update_here here);
 
-/* A step has failed with this code. True: try it again (transient ones for ever, some a few times; row->tries counts);
- * false: it is an UPDATE_FAIL. */
-bool update_try_again(struct update_row *row, const char *code, bool transient);
+/* A document says more about the row's target: takes it over, but remembers which objects have failed. True: the
+ * download that is under way is to begin anew, because its object is not offered any more or another one is smaller
+ * than what it still lacks. */
+bool update_refresh(struct update_row *row, const struct desired_slot *want, struct update_here here);
+
+/* Whether somebody at the device may go back now, and how: by UPDATE_BACK to the version before, or by
+ * UPDATE_WANT_LOCAL with row->want to a target that was taken back here earlier. NULL when it is possible, else why
+ * not; static text. */
+const char *update_back(const struct update_row *row, struct update_here here, enum update_event *ret_event);
+
+/* The version that update_back() would lead to: a bundle. */
+const char *update_back_to(const struct update_row *row);
+
+/* A step has failed with this code: what now? row->tries counts. */
+enum update_retry {
+    UPDATE_TRY_AGAIN, /* the same, later: transient ones for ever, some a few times */
+    UPDATE_TRY_NEXT,  /* UPDATE_NEXT: whatever goes wrong with a delta, there is another way to get the bundle */
+    UPDATE_TRY_NOT    /* UPDATE_FAIL */
+};
+enum update_retry update_retry(struct update_row *row, const char *code, bool transient, struct update_here here);
 
 /* The row after a start of the agent, checked against what is on the disk. */
 struct update_disk {

@@ -106,12 +106,17 @@ bool http_problem(const struct http *http, long status, struct outcome *outcome)
         code = "no_code";
     if (detail == NULL)
         detail = "no detail";
-    if (status >= 500 || status == 408 || status == 425 || status == 429)
-        (void)outcome_retry(outcome, "server_unavailable", "the server answered %ld %s: %s", status, code, detail);
+    curl_off_t wait_s = 0;
+    (void)curl_easy_getinfo(http->curl, CURLINFO_RETRY_AFTER, &wait_s);
+    bool busy = status == 503 || status == 408 || status == 425 || status == 429;
+    if (busy || status >= 500)
+        (void)outcome_retry(outcome, busy ? "server_unavailable" : "server_failed", "the server answered %ld %s: %s",
+                            status, code, detail);
     else
         (void)outcome_fail(outcome, status == 404 ? "object_not_found" : "server_refused",
                            "the server answered %ld %s: %s%s%s", status, code, detail, next == NULL ? "" : "; ",
                            next == NULL ? "" : next);
+    outcome->retry_after_s = outcome->transient && wait_s > 0 ? wait_s : 0;
     json_decref(problem);
     return false;
 }

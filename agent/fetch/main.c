@@ -49,12 +49,8 @@ static void request_do(const struct request *request, struct outcome *outcome)
     static const struct {
         const char *name;
         void (*run)(const struct request *request, struct outcome *outcome);
-    } operations[] = {{"enrol", operation_enrol},
-                      {"renew", operation_renew},
-                      {"desired", operation_desired},
-                      {"object", operation_object},
-                      {"unpack", operation_unpack},
-                      {"verify", operation_verify}};
+    } operations[] = {{"enrol", operation_enrol},   {"renew", operation_renew},   {"desired", operation_desired},
+                      {"object", operation_object}, {"unpack", operation_unpack}, {"verify", operation_verify}};
     for (size_t i = 0; i < sizeof operations / sizeof operations[0]; i++) {
         if (text_eq(request->operation, operations[i].name)) {
             operations[i].run(request, outcome);

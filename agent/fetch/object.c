@@ -1,6 +1,7 @@
 /* Fetches an object by digest into a file, going on where an earlier try has ended. */
 
 #include "agent/fetch/http.h"
+#include "agent/fetch/space.h"
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
 #include "common/base/crypt.h"
@@ -13,10 +14,8 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/statvfs.h>
 
 enum { PROGRESS_MS = 200 };
-#define RESERVE_BYTES ((int64_t)16 << 20) /* left free for the journal and the spool */
 
 struct transfer {
     struct http http;
@@ -24,6 +23,8 @@ struct transfer {
     int fd;
     const char *sha256;
     int64_t size;        /* of the object */
+    int64_t unpacked;    /* bytes it will need when it is unpacked */
+    int64_t bytes_s;     /* most bytes per second, 0: any */
     int64_t have;        /* bytes of it in the file */
     struct sha256 *hash; /* of these */
     bool started;        /* an answer has begun to arrive */
@@ -65,21 +66,6 @@ static bool file_resume(struct transfer *t)
         if (sha256_add(t->hash, bytes, (size_t)n) != ERR_OK)
             return outcome_retry(t->outcome, "internal", "cannot hash");
     }
-}
-
-/* What is missing, and once more all of it when it is unpacked. */
-static bool space_check(const struct transfer *t)
-{
-    struct statvfs fs;
-    if (fstatvfs(t->fd, &fs) != 0)
-        return outcome_fail(t->outcome, "io_error", "cannot read the free space: %s", strerror(errno));
-    int64_t free_bytes = (int64_t)fs.f_bavail * (int64_t)fs.f_frsize;
-    int64_t need = t->size - t->have + t->size + RESERVE_BYTES;
-    if (need <= free_bytes)
-        return true;
-    return outcome_fail(t->outcome, "does_not_fit",
-                        "the update needs %" PRId64 " MiB of disk and %" PRId64 " MiB are free", (need >> 20) + 1,
-                        free_bytes >> 20);
 }
 
 static void progress_tell(struct transfer *t)
@@ -150,7 +136,8 @@ static bool object_get(struct transfer *t)
     (void)snprintf(range, sizeof range, "%" PRId64 "-", t->have);
     if (curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, object_write) != CURLE_OK ||
         curl_easy_setopt(c, CURLOPT_WRITEDATA, t) != CURLE_OK ||
-        (t->have > 0 && curl_easy_setopt(c, CURLOPT_RANGE, range) != CURLE_OK))
+        (t->have > 0 && curl_easy_setopt(c, CURLOPT_RANGE, range) != CURLE_OK) ||
+        (t->bytes_s > 0 && curl_easy_setopt(c, CURLOPT_MAX_RECV_SPEED_LARGE, (curl_off_t)t->bytes_s) != CURLE_OK))
         return outcome_retry(t->outcome, "internal", "libcurl cannot be set up");
     struct outcome broken = {0};
     bool complete = http_run(&t->http, &status, &broken);
@@ -189,7 +176,8 @@ static bool object_fetch(struct transfer *t, const struct request *request)
         return false;
     if (t->have == t->size)
         return object_check(t);
-    if (!space_check(t))
+    /* What is missing, and what it will make when it is unpacked: nothing is begun that cannot end. */
+    if (!space_check(t->fd, t->size - t->have + t->unpacked, t->outcome))
         return false;
     (void)snprintf(path, sizeof path, "/device/v1/objects/%s", t->sha256);
     bool done = http_open(&t->http, request, path, true, t->outcome) && object_get(t) && object_check(t);
@@ -219,6 +207,13 @@ void operation_object(const struct request *request, struct outcome *outcome)
         return;
     if (!text_is_sha256(t.sha256) || json_get_id(request->json, "size", 1, &t.size, &info) != ERR_OK) {
         (void)outcome_fail(outcome, "request_invalid", "sha256 or size is not valid");
+        return;
+    }
+    t.unpacked = t.size;
+    if ((json_has(request->json, "unpacked") &&
+         json_get_id(request->json, "unpacked", 0, &t.unpacked, &info) != ERR_OK) ||
+        (json_has(request->json, "bytes_s") && json_get_id(request->json, "bytes_s", 0, &t.bytes_s, &info) != ERR_OK)) {
+        (void)outcome_fail(outcome, "request_invalid", "unpacked or bytes_s is not valid");
         return;
     }
     if (!file_open(file, &fd, outcome))

@@ -71,6 +71,11 @@ int outcome_finish(struct outcome *outcome)
     json_t *line = outcome->ok ? json_pack("{sb}", "ok", true)
                                : json_pack("{sb sb ss ss}", "ok", false, "transient", outcome->transient, "code",
                                            outcome->code, "detail", outcome->detail);
+    if (line != NULL && !outcome->ok && outcome->retry_after_s > 0 &&
+        json_object_set_new(line, "retry_after_s", json_integer(outcome->retry_after_s)) != 0) {
+        json_decref(line);
+        line = NULL;
+    }
     if (line != NULL && outcome->answer != NULL && json_object_update(line, outcome->answer) != 0) {
         json_decref(line);
         line = NULL; /* no answer at all: the agent takes it for one that may work later */

@@ -5,12 +5,14 @@
 #include "common/base/json.h"
 
 #include <stdbool.h>
+#include <stdint.h>
 
 struct outcome {
     bool ok;
     bool transient;                /* not ok: the same request may work later */
     char code[ERR_CODE_MAX];       /* not ok */
     char detail[2 * ERR_TEXT_MAX]; /* not ok: what is wrong and what to do */
+    int64_t retry_after_s;         /* transient: how long the server asks to wait, 0: not said */
     json_t *answer;                /* ok: members of the answer beside "ok"; owned */
 };
 

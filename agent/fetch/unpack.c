@@ -1,20 +1,33 @@
-/* Verifies a downloaded bundle and moves its files into the object store, each under its digest. */
+/* Verifies a downloaded bundle and moves its files into the object store, each under its digest. The files of a delta
+ * bundle are rebuilt from files that the store has. */
 
 #include "agent/fetch/request.h"
+#include "agent/fetch/space.h"
 #include "common/base/cleanup.h"
 #include "common/base/file.h"
 #include "common/base/text.h"
 #include "common/bundle/bundle.h"
+#include "common/bundle/reader.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <unistd.h>
+
+enum {
+    SIGNATURES_MAX = BUNDLE_KEYS_MAX,
+    MEMORY_MIB = 96 /* of address space: 50 are libraries, stack and the binary; the rest is for zstd and the rebuild */
+};
 
 struct unpacking {
     struct outcome *outcome;
+    int64_t signatures;
+    int64_t object_size;
+    bool peeked; /* the head was read and is good */
     const char *file, *bundle, *trust_dir, *objects, *scratch;
     int scratch_fd;
     struct manifest *manifest;
@@ -35,21 +48,87 @@ static const char *code_of(enum err e)
     }
 }
 
-static bool bundle_read(struct unpacking *u)
+/* What is wrong with a delta has its own code: the agent fetches the bundle another way then. */
+static bool bundle_refused(struct unpacking *u, enum err e, const struct err_info *info)
+{
+    bool delta = text_starts(info->code, "delta_");
+    return outcome_error(u->outcome, e, delta ? info->code : code_of(e), info);
+}
+
+/* ---- room ---- */
+
+/* The signed manifest says how large the files will be; a delta is written out beside them while it is applied. An
+ * error ends the reading here: nothing but the head was wanted. */
+static enum err head_check(void *user, const struct manifest *manifest, const struct bundle_signature *signatures,
+                           size_t count, struct err_info *info)
+{
+    struct unpacking *u = user;
+    (void)signatures;
+    (void)count;
+    u->peeked = space_check(u->scratch_fd, manifest_files_size(manifest) + u->object_size, u->outcome);
+    return err_set(info, ERR_CONFLICT, "only the head was wanted");
+}
+
+static bool room_check(struct unpacking *u, int fd, const struct trust *trust)
+{
+    struct err_info info = {0};
+    const struct bundle_sink sink = {.user = u, .head = head_check};
+    struct stat st;
+    if (fstat(fd, &st) != 0)
+        return outcome_fail(u->outcome, "io_error", "%s: %s", u->file, strerror(errno));
+    u->object_size = st.st_size;
+    enum err e = bundle_read(fd, trust, &sink, &u->manifest, NULL, &info);
+    if (!u->peeked && u->outcome->code[0] == '\0')
+        return bundle_refused(u, e, &info);
+    return u->peeked &&
+           (lseek(fd, 0, SEEK_SET) == 0 || outcome_fail(u->outcome, "io_error", "%s: %s", u->file, strerror(errno)));
+}
+
+/* ---- reading ---- */
+
+/* Files of older versions are found by their digest. */
+static enum err old_open(void *user, const char *sha256, int *ret_fd, struct err_info *info)
+{
+    const struct unpacking *u = user;
+    char path[PATH_MAX];
+    int n = snprintf(path, sizeof path, "%s/%.2s/%s", u->objects, sha256, sha256);
+    if (!text_is_sha256(sha256) || n < 0 || (size_t)n >= sizeof path)
+        return err_set(info, ERR_INVALID, "not a digest");
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0 && errno == ENOENT)
+        return ERR_NOT_FOUND;
+    if (fd < 0)
+        return err_set(info, err_from_errno(errno), "%s: %s", path, strerror(errno));
+    *ret_fd = fd;
+    return ERR_OK;
+}
+
+/* Whatever a bundle makes the reader do, it does not do it to the device. */
+static void memory_limit(void)
+{
+    const struct rlimit limit = {.rlim_cur = (rlim_t)MEMORY_MIB << 20, .rlim_max = (rlim_t)MEMORY_MIB << 20};
+    (void)setrlimit(RLIMIT_AS, &limit);
+}
+
+static bool bundle_take(struct unpacking *u)
 {
     struct err_info info = {0};
     cleanup_trust struct trust *trust = NULL;
+    const struct bundle_olds olds = {.open = old_open, .user = u};
     enum err e = trust_load(u->trust_dir, &trust, &info);
     if (e != ERR_OK)
         return outcome_error(u->outcome, e, "signature_untrusted", &info);
+    trust->required = (size_t)u->signatures;
     cleanup_fd int fd = open(u->file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0 && errno == ENOENT)
         return outcome_fail(u->outcome, "part_missing", "%s is not there", u->file);
     if (fd < 0)
         return outcome_fail(u->outcome, "io_error", "%s: %s", u->file, strerror(errno));
-    e = bundle_extract(fd, trust, NULL, u->scratch_fd, &u->manifest, NULL, &info);
+    if (!room_check(u, fd, trust))
+        return false;
+    e = bundle_extract(fd, trust, &olds, u->scratch_fd, &u->manifest, NULL, &info);
     if (e != ERR_OK)
-        return outcome_error(u->outcome, e, code_of(e), &info);
+        return bundle_refused(u, e, &info);
     if (!text_eq(u->manifest->id, u->bundle))
         return outcome_fail(u->outcome, "manifest_invalid", "the object holds the bundle %.12s, not %.12s",
                             u->manifest->id, u->bundle);
@@ -100,7 +179,7 @@ static bool scratch_open(struct unpacking *u)
 
 void operation_unpack(const struct request *request, struct outcome *outcome)
 {
-    struct unpacking u = {.outcome = outcome, .scratch_fd = -1};
+    struct unpacking u = {.outcome = outcome, .scratch_fd = -1, .signatures = 1};
     u.file = request_text(request, "file", outcome);
     u.bundle = u.file == NULL ? NULL : request_text(request, "bundle", outcome);
     u.trust_dir = u.bundle == NULL ? NULL : request_text(request, "trust_dir", outcome);
@@ -108,7 +187,13 @@ void operation_unpack(const struct request *request, struct outcome *outcome)
     u.scratch = u.objects == NULL ? NULL : request_text(request, "scratch", outcome);
     if (u.scratch == NULL)
         return;
-    outcome->ok = scratch_open(&u) && bundle_read(&u) && objects_move(&u);
+    if (json_has(request->json, "signatures") &&
+        json_get_i64(request->json, "signatures", 1, SIGNATURES_MAX, &u.signatures, NULL) != ERR_OK) {
+        (void)outcome_fail(outcome, "request_invalid", "signatures must be a number from 1 to %d", SIGNATURES_MAX);
+        return;
+    }
+    memory_limit();
+    outcome->ok = scratch_open(&u) && bundle_take(&u) && objects_move(&u);
     (void)manifest_free(u.manifest);
     if (u.scratch_fd >= 0)
         (void)close(u.scratch_fd);

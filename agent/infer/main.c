@@ -2,6 +2,7 @@
 #include "agent/infer/control.h"
 #include "agent/infer/schedule.h"
 #include "agent/infer/service.h"
+#include "agent/infer/trial.h"
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
 #include "common/base/conf.h"
@@ -16,12 +17,13 @@
 #include <sys/signalfd.h>
 
 /* Exit statuses, as in the manual. */
-enum { EXIT_OPTIONS = 2, EXIT_RUNTIME = 3, EXIT_MODEL = 4 };
+enum { EXIT_OPTIONS = 2, EXIT_RUNTIME = 3, EXIT_MODEL = 4, EXIT_TRIAL = 5 };
 
 static const struct conf_option options[] = {
     {"model", CONF_PATH, NULL, 0, 0, "the model, an ONNX file"},
     {"manifest", CONF_PATH, "", 0, 0, "manifest.json of its bundle: digest, input shape and drift profile"},
-    {"socket", CONF_PATH, NULL, 0, 0, "unix socket to answer the agent on"},
+    {"socket", CONF_PATH, "", 0, 0, "unix socket to answer the agent on; needed unless self_test is given"},
+    {"self_test", CONF_BOOL, "false", 0, 0, "try the model on the samples of its bundle, or on zeros, and end"},
     {"source", CONF_PATH, "", 0, 0, "float32 samples, little-endian, back to back; replayed round and round"},
     {"rate", CONF_NUMBER, "10", 0.001, 10000, "samples per second"},
     {"onnxruntime", CONF_PATH, "", 0, 0, "libonnxruntime.so to load; else the per-user cache, then the system's"},
@@ -29,7 +31,7 @@ static const struct conf_option options[] = {
 
 static const struct conf_program program = {
     .name = "muster-infer",
-    .usage = "muster-infer --model FILE --socket PATH [OPTIONS]",
+    .usage = "muster-infer --model FILE (--socket PATH | --self-test) [OPTIONS]",
     .summary =
         "Runs one model with ONNX Runtime on the samples of a file, and tells muster-agent what it runs, how fast,\n"
         "and how its inputs compare with the model's drift profile. It ends when its parent does.",
@@ -100,6 +102,21 @@ static int run(const struct conf *conf)
     return e == ERR_OK ? EXIT_SUCCESS : fail(EXIT_FAILURE, &info, e);
 }
 
+static int try_out(const struct conf *conf)
+{
+    char text[TRIAL_TEXT_MAX];
+    struct err_info info = {0};
+    const struct load_settings settings = {.model = conf_text(conf, "model"),
+                                           .manifest = conf_text(conf, "manifest"),
+                                           .onnxruntime = conf_text(conf, "onnxruntime")};
+    trial_yield();
+    enum err e = trial_run(&settings, text, &info);
+    if (e != ERR_OK)
+        return fail(text_starts(info.code, "runtime_") ? EXIT_RUNTIME : EXIT_TRIAL, &info, e);
+    (void)puts(text);
+    return EXIT_SUCCESS;
+}
+
 int main(int argc, char **argv)
 {
     if (!parent_follow())
@@ -113,6 +130,8 @@ int main(int argc, char **argv)
     if (e == ERR_OK && ask == 0 && rest < argc)
         e = err_set(&info, ERR_INVALID, "unexpected word \"%.80s\"; `muster-infer --help` lists the options",
                     argv[rest]);
+    if (e == ERR_OK && ask == 0 && !conf_bool(conf, "self_test") && *conf_text(conf, "socket") == '\0')
+        e = err_field(&info, ERR_INVALID, "socket", "socket: a path is needed, unless --self-test is given");
     int status = EXIT_SUCCESS;
     if (e != ERR_OK)
         status = fail(EXIT_OPTIONS, &info, e);
@@ -120,6 +139,8 @@ int main(int argc, char **argv)
         conf_help(&program);
     else if (ask == 'v')
         (void)printf("muster-infer %s\n", MUSTER_VERSION);
+    else if (conf_bool(conf, "self_test"))
+        status = try_out(conf);
     else
         status = run(conf);
     conf_free(conf);

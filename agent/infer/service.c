@@ -1,7 +1,6 @@
 #include "agent/infer/service.h"
 
-#include "common/infer/model.h"
-#include "common/infer/runtime.h"
+#include "agent/infer/load.h"
 #include "agent/infer/source.h"
 #include "agent/infer/window.h"
 #include "common/base/cleanup.h"
@@ -16,82 +15,39 @@
 #include <string.h>
 
 struct service {
-    struct runtime runtime;
-    struct model *model;
+    struct loaded loaded;
     struct profile *profile; /* NULL: none */
     struct source *source;   /* NULL: none */
     struct window window;
-    int64_t load_ms;
     bool failing; /* the latest inference failed: only the first of a row is logged */
 };
 
 /* ---------------------------------------------------------------- loading */
 
-static enum err manifest_load(const char *path, struct manifest **ret_manifest, struct err_info *info)
+static enum err profile_load(struct service *s, const struct manifest *manifest, struct err_info *info)
 {
-    cleanup_free char *text = NULL;
-    size_t len = 0;
     struct err_info why = {0};
-    enum err e = file_read(path, MANIFEST_BYTES_MAX, &text, &len);
-    if (e != ERR_OK)
-        return err_set(info, e, "manifest %.200s cannot be read: %s", path, err_name(e));
-    struct manifest *m = NULL;
-    e = manifest_parse(text, len, &m, &why);
-    if (e == ERR_OK && (m->kind != MANIFEST_MODEL || m->model.input_count > 1)) {
-        (void)manifest_free(m);
-        return err_set(info, ERR_UNSUPPORTED, "manifest %.200s is not of a model with one input", path);
-    }
-    if (e != ERR_OK)
-        return err_set(info, e, "manifest %.150s: %.200s", path, why.text);
-    *ret_manifest = m;
-    return ERR_OK;
-}
-
-/* The model's spec and the drift profile, out of the signed manifest. */
-static enum err manifest_use(struct service *s, const struct manifest *manifest, struct model_spec *ret_spec,
-                             struct err_info *info)
-{
-    const struct manifest_file *file = manifest_file_find(manifest, manifest->model.file);
-    if (file == NULL)
-        return err_set(info, ERR_INVALID, "the manifest lists no file %.100s", manifest->model.file);
-    *ret_spec = (struct model_spec){.sha256 = file->sha256};
-    if (manifest->model.input_count > 0) {
-        const struct manifest_tensor *input = &manifest->model.inputs[0];
-        if (!text_eq(input->type, "float32"))
-            return err_set(info, ERR_UNSUPPORTED, "the manifest's model has an input of %.40s; only float32 works",
-                           input->type);
-        ret_spec->rank = input->rank;
-        ret_spec->shape = input->shape;
-    }
-    if (manifest->profile == NULL)
+    if (manifest == NULL || manifest->profile == NULL)
         return ERR_OK;
-    struct err_info why = {0};
     enum err e = profile_from_json(manifest->profile, &s->profile, &why);
     return e == ERR_OK ? ERR_OK : err_set(info, e, "the manifest's drift profile: %.300s", why.text);
 }
 
 static enum err load(struct service *s, const struct service_settings *settings, struct err_info *info)
 {
-    cleanup_manifest struct manifest *manifest = NULL;
-    struct model_spec spec = {0};
-    enum err e = runtime_open(settings->onnxruntime, &s->runtime, info);
-    if (e == ERR_OK && *settings->manifest != '\0')
-        e = manifest_load(settings->manifest, &manifest, info);
-    if (e == ERR_OK && manifest != NULL)
-        e = manifest_use(s, manifest, &spec, info);
-    if (e != ERR_OK)
-        return e;
     struct err_info why = {0};
-    int64_t start_us = clock_mono_us();
-    e = model_load(&s->runtime, settings->model, &spec, &s->model, &why);
-    s->load_ms = (clock_mono_us() - start_us) / 1000;
+    const struct load_settings what = {
+        .model = settings->model, .manifest = settings->manifest, .onnxruntime = settings->onnxruntime};
+    enum err e = loaded_open(&what, &s->loaded, info);
+    if (e == ERR_OK)
+        e = profile_load(s, s->loaded.manifest, info);
+    s->loaded.manifest = manifest_free(s->loaded.manifest); /* not needed any more */
+    if (e != ERR_OK || *settings->source == '\0')
+        return e;
+    e = source_open(settings->source, model_input_len(s->loaded.model), &s->source, &why);
     if (e != ERR_OK)
-        return err_set(info, e, "model %.150s: %.200s", settings->model, *why.text != '\0' ? why.text : err_name(e));
-    if (*settings->source == '\0')
-        return ERR_OK;
-    e = source_open(settings->source, model_input_len(s->model), &s->source, &why);
-    if (e != ERR_OK)
-        return err_set(info, e, "%.280s; the model's input is %.60s float32", why.text, model_input_shape(s->model));
+        return err_set(info, e, "%.280s; the model's input is %.60s float32", why.text,
+                       model_input_shape(s->loaded.model));
     return ERR_OK;
 }
 
@@ -115,9 +71,8 @@ struct service *service_free(struct service *service)
     if (service == NULL)
         return NULL;
     (void)source_free(service->source);
-    (void)model_free(service->model);
     (void)profile_free(service->profile);
-    runtime_close(&service->runtime);
+    loaded_close(&service->loaded);
     free(service);
     return NULL;
 }
@@ -132,15 +87,15 @@ int64_t service_samples(const struct service *service)
 void service_infer(struct service *service, int64_t i, int64_t waiting)
 {
     struct err_info info = {0};
-    float *input = model_input(service->model);
-    size_t len = model_input_len(service->model);
+    float *input = model_input(service->loaded.model);
+    size_t len = model_input_len(service->loaded.model);
     window_add_waiting(&service->window, waiting);
     enum err e = source_read(service->source, i, input);
     int64_t start_us = clock_mono_us();
     if (e != ERR_OK) {
         (void)text_copy(info.text, sizeof info.text, "the source cannot be read");
     } else {
-        e = model_run(service->model, &info);
+        e = model_run(service->loaded.model, &info);
         int64_t end_us = clock_mono_us();
         window_add_input(&service->window, input, len);
         if (e == ERR_OK)
@@ -168,8 +123,9 @@ static int64_t resident_bytes(void)
 
 static json_t *state_answer(const struct service *s)
 {
-    return json_pack("{s:b, s:s, s:s, s:I, s:o}", "ready", 1, "model_sha256", model_sha256(s->model), "runtime",
-                     s->runtime.version, "load_ms", (json_int_t)s->load_ms, "rss", json_id(resident_bytes()));
+    return json_pack("{s:b, s:s, s:s, s:I, s:o}", "ready", 1, "model_sha256", model_sha256(s->loaded.model), "runtime",
+                     s->loaded.runtime.version, "load_ms", (json_int_t)s->loaded.load_ms, "rss",
+                     json_id(resident_bytes()));
 }
 
 static json_t *error_answer(const char *text)

@@ -1,6 +1,7 @@
 #include "agent/loop/fetch.h"
 
 #include "common/base/cleanup.h"
+#include "common/base/crypt.h"
 #include "common/base/text.h"
 
 #include <stdio.h>
@@ -36,6 +37,18 @@ static void fetch_silent(struct fetch_answer *answer, int status, char *text, si
     *answer = (struct fetch_answer){.transient = true, .code = "internal", .detail = text};
 }
 
+/* All devices of a fleet may have been told the same, so nobody comes back at the very moment. */
+static int64_t answer_wait_ms(const json_t *json)
+{
+    enum { WAIT_MOST_S = 3600 };
+    int64_t wait_s = 0;
+    if (!json_has(json, "retry_after_s") || json_get_i64(json, "retry_after_s", 0, INT64_MAX, &wait_s, NULL) != ERR_OK)
+        return 0;
+    if (wait_s > WAIT_MOST_S)
+        wait_s = WAIT_MOST_S;
+    return (int64_t)((double)wait_s * 1000.0 * (1.0 + 0.3 * random_unit()));
+}
+
 static void fetch_done(void *user, int status)
 {
     struct fetch *fetch = user;
@@ -54,6 +67,7 @@ static void fetch_done(void *user, int status)
         answer.code = json_text_or_null(json, "code");
         answer.detail = json_text_or_null(json, "detail");
         answer.transient = json_get_bool(json, "transient", &transient, NULL) == ERR_OK && transient;
+        answer.wait_ms = answer_wait_ms(json);
         if (answer.code == NULL || answer.detail == NULL)
             fetch_silent(&answer, status, text, sizeof text);
     }

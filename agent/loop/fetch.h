@@ -17,6 +17,7 @@ struct fetch_setup {
 struct fetch_answer {
     bool ok;
     bool transient;     /* not ok: the same request may work later */
+    int64_t wait_ms;    /* not ok: how long the server asks to wait before that, with some jitter; 0: not said */
     const char *code;   /* not ok: for programs; codes of api/mqtt.md and those of muster-fetch.8 */
     const char *detail; /* not ok: for people */
     const json_t *json; /* ok: the answer's members */

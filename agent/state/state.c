@@ -39,6 +39,16 @@ static const char schema[] =
     "PRAGMA user_version = 1;"
     "COMMIT;";
 
+/* Columns that came later. They have defaults, so that an agent that does not know them can still use the file: after a
+ * failed update of itself the agent before goes on with it. That is why the format's number stays. */
+static const struct {
+    const char *table, *column, *definition;
+} additions[] = {
+    {"slot", "objects", "TEXT NOT NULL DEFAULT ''"},    {"slot", "object_from", "TEXT NOT NULL DEFAULT ''"},
+    {"slot", "hold_owner", "TEXT NOT NULL DEFAULT ''"}, {"slot", "hold_since", "INTEGER NOT NULL DEFAULT 0"},
+    {"slot", "asked", "INTEGER NOT NULL DEFAULT 0"},
+};
+
 static enum err error_of(int rc)
 {
     switch (rc & 0xff) {
@@ -78,6 +88,18 @@ static enum err number_read(sqlite3 *db, const char *sql, int64_t *ret_value)
     return ERR_OK;
 }
 
+static enum err column_add(sqlite3 *db, const char *table, const char *column, const char *definition)
+{
+    char sql[256];
+    int64_t there = 0;
+    (void)snprintf(sql, sizeof sql, "SELECT count(*) FROM pragma_table_info('%s') WHERE name = '%s'", table, column);
+    enum err e = number_read(db, sql, &there);
+    if (e != ERR_OK || there > 0)
+        return e;
+    (void)snprintf(sql, sizeof sql, "ALTER TABLE %s ADD COLUMN %s %s", table, column, definition);
+    return script_run(db, sql);
+}
+
 static enum err schema_check(sqlite3 *db, bool *ret_new, struct err_info *info)
 {
     int64_t version = 0;
@@ -87,7 +109,10 @@ static enum err schema_check(sqlite3 *db, bool *ret_new, struct err_info *info)
     if (version > SCHEMA_VERSION)
         return err_set(info, ERR_UNSUPPORTED, "the state was written by a newer agent (format %d)", (int)version);
     *ret_new = version == 0;
-    return version == 0 ? script_run(db, schema) : ERR_OK;
+    e = version == 0 ? script_run(db, schema) : ERR_OK;
+    for (size_t i = 0; e == ERR_OK && i < sizeof additions / sizeof additions[0]; i++)
+        e = column_add(db, additions[i].table, additions[i].column, additions[i].definition);
+    return e;
 }
 
 static enum err file_open(const char *path, struct state **ret_state, bool *ret_new, struct err_info *info)

@@ -10,9 +10,8 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
-
-enum { ERRORS_PERCENT_MAX = 1 /* of the inferences of a probation */ };
 
 /* ---- what runs ---- */
 
@@ -32,22 +31,56 @@ static void fetch_progress(void *user, int64_t bytes)
     slot->row.downloaded = bytes;
 }
 
-/* A child has failed: try again, or give the target up. */
-static void child_failed(struct slot *slot, const char *code, const char *detail, bool transient)
+/* The object is no good; the next one is fetched at once, and nothing of this one is kept. */
+static void object_failed(struct slot *slot, const char *code, const char *detail)
 {
-    bool again = update_try_again(&slot->row, code, transient);
-    log_warn("update_step_failed", "slot=%s phase=%s code=%s again=%s detail=\"%s\"", slot->row.slot,
-             update_phase_name(slot->row.phase), code, again ? "true" : "false", detail);
-    if (!again) {
-        slot_event(slot, UPDATE_FAIL, code, detail);
+    char part[VERSION_PATH_SIZE];
+    versions_part_path(slot->row.object.sha256, part);
+    slot_event(slot, UPDATE_NEXT, code, detail);
+    (void)unlink(part); /* if that fails, it is tidied away later */
+}
+
+/* A step has failed: try again, try another object, or give the target up. */
+static void child_failed(struct slot *slot, const struct fetch_answer *answer)
+{
+    static const char *const next[] = {
+        [UPDATE_TRY_AGAIN] = "again", [UPDATE_TRY_NEXT] = "another_object", [UPDATE_TRY_NOT] = "none"};
+    enum update_retry what = update_retry(&slot->row, answer->code, answer->transient, slot_here(slot));
+    log_warn("update_step_failed", "slot=%s phase=%s code=%s next=%s detail=\"%s\"", slot->row.slot,
+             update_phase_name(slot->row.phase), answer->code, next[what], answer->detail);
+    if (what == UPDATE_TRY_NOT) {
+        slot_event(slot, UPDATE_FAIL, answer->code, answer->detail);
         return;
     }
-    if (!transient && journal_put(slot->updater->parts.state, &slot->row) != ERR_OK)
+    if (what == UPDATE_TRY_NEXT) {
+        object_failed(slot, answer->code, answer->detail);
+        return;
+    }
+    if (!answer->transient && journal_put(slot->updater->parts.state, &slot->row) != ERR_OK)
         log_warn("journal_not_written", "slot=%s", slot->row.slot); /* then one try more is made after a crash */
-    if (text_eq(code, "part_missing"))
+    if (text_eq(answer->code, "part_missing"))
         slot_event(slot, UPDATE_REDO, NULL, NULL);
     else
-        slot_retry(slot);
+        slot_retry(slot, answer->wait_ms);
+}
+
+/* The same for what this process has found itself. */
+static void own_failed(struct slot *slot, const char *code, const char *detail, bool transient)
+{
+    const struct fetch_answer answer = {.code = code, .detail = detail, .transient = transient};
+    child_failed(slot, &answer);
+}
+
+/* "0.3 MB in 0.4 s, a delta from 1.0.0" */
+static void fetched_text(const struct slot *slot, char detail[UPDATE_DETAIL_SIZE])
+{
+    char dir[VERSION_PATH_SIZE];
+    cleanup_manifest struct manifest *base = NULL;
+    const struct desired_object *object = &slot->row.object;
+    bool delta = object->from[0] != '\0' && versions_find(slot->row.slot, object->from, dir, &base) == ERR_OK;
+    (void)snprintf(detail, UPDATE_DETAIL_SIZE, "%.1f MB in %.1f s%s%s", (double)object->size / 1e6,
+                   (double)(clock_mono_ms() - slot->began_ms) / 1e3, delta ? ", a delta from " : "",
+                   delta ? base->version : "");
 }
 
 static void fetch_done(void *user, const struct fetch_answer *answer)
@@ -55,31 +88,68 @@ static void fetch_done(void *user, const struct fetch_answer *answer)
     struct slot *slot = user;
     char detail[UPDATE_DETAIL_SIZE];
     if (!answer->ok) {
-        child_failed(slot, answer->code, answer->detail, answer->transient);
+        child_failed(slot, answer);
         return;
     }
-    slot->row.downloaded = slot->row.want.object_size;
-    (void)snprintf(detail, sizeof detail, "%.1f MB in %.1f s", (double)slot->row.downloaded / 1e6,
-                   (double)(clock_mono_ms() - slot->began_ms) / 1e3);
+    slot->row.downloaded = slot->row.object.size;
+    fetched_text(slot, detail);
     slot_event(slot, UPDATE_FETCHED, NULL, detail);
+}
+
+/* With a limit on downloads they go one after the other. */
+static bool download_waits(const struct slot *slot)
+{
+    const struct updater *updater = slot->updater;
+    bool others = false;
+    for (size_t i = 0; i < updater->count; i++) {
+        const struct slot *other = &updater->slots[i];
+        others = others || (other != slot && other->row.phase == UPDATE_DOWNLOADING && fetch_running(&other->fetch));
+    }
+    return updater->parts.download_bytes_s > 0 && others;
+}
+
+/* What unpacking will need on the disk, as far as that can be told before the manifest is here: a full bundle's files
+ * are about as large as it is, those of a delta as the ones it was made from. */
+static int64_t unpacked_guess(const struct slot *slot)
+{
+    char dir[VERSION_PATH_SIZE];
+    cleanup_manifest struct manifest *base = NULL;
+    const struct desired_object *object = &slot->row.object;
+    int64_t size = object->size;
+    if (object->from[0] != '\0' && versions_find(slot->row.slot, object->from, dir, &base) == ERR_OK &&
+        manifest_files_size(base) > size)
+        size = manifest_files_size(base);
+    return size;
 }
 
 static void do_fetch(struct slot *slot)
 {
+    enum { LOOK_AGAIN_MS = 500 };
     char part[VERSION_PATH_SIZE];
+    char before[SHA256_HEX];
     struct err_info info = {0};
+    struct update_row *row = &slot->row;
     const struct updater_parts *parts = &slot->updater->parts;
-    const struct desired_slot *want = &slot->row.want;
     slot_run(slot); /* a switch that was taken back leaves it to this */
-    if (want->object[0] == '\0') {
+    (void)text_copy(before, sizeof before, row->object.sha256);
+    if (!update_pick(row, slot_here(slot))) {
         slot_event(slot, UPDATE_FAIL, "object_not_found", "the server names no object that this agent can use");
         return;
     }
-    versions_part_path(want->object, part);
-    json_t *members = json_pack("{ss so ss}", "sha256", want->object, "size", json_id(want->object_size), "file", part);
+    /* What is being fetched must be known after a crash, or it would be tidied away. */
+    if (!text_eq(before, row->object.sha256) && journal_put(parts->state, row) != ERR_OK)
+        log_warn("journal_not_written", "slot=%s", row->slot);
+    if (download_waits(slot)) {
+        slot_wait(slot, LOOK_AGAIN_MS);
+        return;
+    }
+    versions_part_path(row->object.sha256, part);
+    json_t *members =
+        json_pack("{ss so ss so so}", "sha256", row->object.sha256, "size", json_id(row->object.size), "file", part,
+                  "unpacked", json_id(unpacked_guess(slot)), "bytes_s", json_id(parts->download_bytes_s));
     if (fetch_start(&slot->fetch, parts->loop, parts->fetch, "object", members, fetch_progress, fetch_done, slot,
                     &info) != ERR_OK)
-        child_failed(slot, "internal", info.text, true);
+        own_failed(slot, "internal", info.text, true);
 }
 
 /* ---- verification ---- */
@@ -89,10 +159,10 @@ static void unpack_done(void *user, const struct fetch_answer *answer)
     struct slot *slot = user;
     char part[VERSION_PATH_SIZE];
     if (!answer->ok) {
-        child_failed(slot, answer->code, answer->detail, answer->transient);
+        child_failed(slot, answer);
         return;
     }
-    versions_part_path(slot->row.want.object, part);
+    versions_part_path(slot->row.object.sha256, part);
     slot_event(slot, UPDATE_VERIFIED, NULL, NULL);
     if (slot->row.phase != UPDATE_VERIFYING)
         (void)unlink(part); /* if that fails, it is tidied away later */
@@ -104,13 +174,14 @@ static void do_unpack(struct slot *slot)
     char scratch[VERSION_PATH_SIZE];
     struct err_info info = {0};
     const struct updater_parts *parts = &slot->updater->parts;
-    versions_part_path(slot->row.want.object, part);
+    versions_part_path(slot->row.object.sha256, part);
     versions_scratch_path(slot->row.slot, scratch);
-    json_t *members = json_pack("{ss ss ss ss ss}", "file", part, "bundle", slot->row.want.bundle, "trust_dir",
-                                parts->trust_dir, "objects", "objects", "scratch", scratch);
+    json_t *members =
+        json_pack("{ss ss ss sI ss ss}", "file", part, "bundle", slot->row.want.bundle, "trust_dir", parts->trust_dir,
+                  "signatures", (json_int_t)parts->signatures, "objects", "objects", "scratch", scratch);
     if (fetch_start(&slot->fetch, parts->loop, parts->fetch, "unpack", members, NULL, unpack_done, slot, &info) !=
         ERR_OK)
-        child_failed(slot, "internal", info.text, true);
+        own_failed(slot, "internal", info.text, true);
 }
 
 /* ---- staging ---- */
@@ -120,11 +191,21 @@ static void step_failed(struct slot *slot, enum err e, const char *what)
     char detail[UPDATE_DETAIL_SIZE];
     (void)snprintf(detail, sizeof detail, "%s: %s", what, err_name(e));
     if (e == ERR_NO_MEMORY)
-        child_failed(slot, "internal", detail, true);
+        own_failed(slot, "internal", detail, true);
     else if (e == ERR_NOT_FOUND || e == ERR_CORRUPT)
-        child_failed(slot, "part_missing", detail, false);
+        own_failed(slot, "part_missing", detail, false);
     else
         slot_event(slot, UPDATE_FAIL, e == ERR_NO_SPACE ? "disk_full" : "io_error", detail);
+}
+
+/* The device as it is now. */
+static struct update_device device_now(const struct slot *slot)
+{
+    struct statvfs fs;
+    struct update_device device = slot->updater->parts.device;
+    device.runtime = supervisor_runtime(slot->updater->parts.runner->supervisor);
+    device.disk_free = statvfs(".", &fs) == 0 ? (int64_t)fs.f_bavail * (int64_t)fs.f_frsize : -1;
+    return device;
 }
 
 static void do_stage(struct slot *slot)
@@ -140,7 +221,8 @@ static void do_stage(struct slot *slot)
         step_failed(slot, e, "the unpacked manifest cannot be read");
         return;
     }
-    const char *code = update_admit(row, manifest, &slot->updater->parts.device, detail);
+    const struct update_device device = device_now(slot);
+    const char *code = update_admit(row, manifest, &device, detail);
     if (code != NULL) {
         slot_event(slot, UPDATE_FAIL, code, detail);
         return;
@@ -151,6 +233,40 @@ static void do_stage(struct slot *slot)
         step_failed(slot, e, "the version cannot be staged");
     else
         slot_event(slot, UPDATE_STAGED_OK, NULL, NULL);
+}
+
+/* ---- self-test ---- */
+
+static void test_done(void *user, const char *code, const char *detail)
+{
+    struct slot *slot = user;
+    slot_event(slot, code == NULL ? UPDATE_TESTED : UPDATE_FAIL, code, detail);
+}
+
+/* A version that has passed its probation here before needs no test: the way back is to be short, and to need no more
+ * memory than it did. */
+static void do_test(struct slot *slot)
+{
+    char dir[VERSION_PATH_SIZE];
+    struct err_info info = {0};
+    cleanup_manifest struct manifest *manifest = NULL;
+    const struct update_row *row = &slot->row;
+    const struct updater_parts *parts = &slot->updater->parts;
+    if (text_eq(row->want.bundle, row->committed) || text_eq(row->want.bundle, row->previous)) {
+        slot_event(slot, UPDATE_TESTED, NULL, "it has run here before");
+        return;
+    }
+    enum err e = versions_find(row->slot, row->want.bundle, dir, &manifest);
+    if (e != ERR_OK) {
+        step_failed(slot, e, "the staged version cannot be read");
+        return;
+    }
+    e = selftest_start(&slot->selftest, parts->loop, &parts->selftest, manifest, row->slot, dir, test_done, slot,
+                       &info);
+    if (e == ERR_NO_MEMORY)
+        step_failed(slot, e, "the self-test cannot be started");
+    else if (e != ERR_OK)
+        slot_event(slot, UPDATE_FAIL, "selftest_failed", info.text);
 }
 
 /* ---- holds ---- */
@@ -221,16 +337,22 @@ static void probation_over(void *user)
 
 static void do_watch(struct slot *slot)
 {
+    char dir[VERSION_PATH_SIZE];
+    cleanup_manifest struct manifest *manifest = NULL;
     struct updater_parts *parts = &slot->updater->parts;
     slot->ready = false;
     slot->last_window = false;
     slot->count = 0;
     slot->errors = 0;
-    enum err e = runner_run(parts->runner, &slot->row);
+    slot->restarts = 0;
+    enum err e = versions_find(slot->row.slot, slot->row.want.bundle, dir, &manifest);
+    if (e == ERR_OK)
+        e = runner_run(parts->runner, &slot->row);
     if (e != ERR_OK) {
         slot_event(slot, UPDATE_FAIL, e == ERR_NO_SPACE ? "disk_full" : "io_error", "the version cannot be started");
         return;
     }
+    slot->health = manifest->health;
     loop_timer_set(parts->loop, &slot->timer, runner_limits(parts->runner, slot->row.slot).start_ms, start_missed,
                    slot);
     if (runner_runs(parts->runner, slot->row.slot, slot->row.want.bundle))
@@ -255,11 +377,29 @@ void probation_window(struct slot *slot, int64_t count, int64_t errors)
     char detail[UPDATE_DETAIL_SIZE];
     slot->count += count;
     slot->errors += errors;
-    (void)snprintf(detail, sizeof detail, "%" PRId64 " inferences, %" PRId64 " errors", slot->count, slot->errors);
-    if (slot->errors > 0 && slot->errors * 100 >= slot->count * ERRORS_PERCENT_MAX)
+    bool good = (double)slot->errors <= (double)slot->count * slot->health.max_error_rate;
+    int n = snprintf(detail, sizeof detail, "%" PRId64 " inferences, %" PRId64 " errors", slot->count, slot->errors);
+    if (!good)
+        (void)snprintf(detail + n, sizeof detail - (size_t)n, "; at most %g %% may fail",
+                       slot->health.max_error_rate * 100);
+    if (!good)
         slot_event(slot, UPDATE_FAIL, "infer_errors", detail);
     else if (slot->last_window)
         slot_event(slot, UPDATE_PASSED, NULL, detail);
+}
+
+void probation_exited(struct slot *slot, const char *code, const char *detail)
+{
+    char text[UPDATE_DETAIL_SIZE];
+    slot->restarts++;
+    if (slot->restarts <= slot->health.max_restarts) {
+        log_warn("probation_restart", "slot=%s restarts=%d most=%d", slot->row.slot, slot->restarts,
+                 slot->health.max_restarts);
+        return;
+    }
+    (void)snprintf(text, sizeof text, slot->restarts == 1 ? "%s" : "%s; that was end %d in one probation", detail,
+                   slot->restarts);
+    slot_event(slot, UPDATE_FAIL, code, text);
 }
 
 /* ---- the way back ---- */
@@ -277,7 +417,7 @@ static void do_restore(struct slot *slot)
     enum err e = runner_run(parts->runner, &slot->row);
     if (e != ERR_OK && e != ERR_NOT_FOUND && e != ERR_CORRUPT) {
         log_error("restore_failed", "slot=%s error=%s", slot->row.slot, err_name(e));
-        slot_retry(slot);
+        slot_retry(slot, 0);
     } else if (e != ERR_OK) {
         slot_event(slot, UPDATE_LOST, "io_error", "the version before is not complete any more");
     } else if (runner_runs(parts->runner, slot->row.slot, slot->row.committed)) {
@@ -305,8 +445,10 @@ void slot_act(struct slot *slot, enum update_action action)
         [UPDATE_DO_FETCH] = do_fetch,   [UPDATE_DO_UNPACK] = do_unpack,   [UPDATE_DO_STAGE] = do_stage,
         [UPDATE_DO_DECIDE] = do_decide, [UPDATE_DO_WAIT] = do_wait,       [UPDATE_DO_SWITCH] = do_switch,
         [UPDATE_DO_WATCH] = do_watch,   [UPDATE_DO_RESTORE] = do_restore, [UPDATE_DO_TIDY] = do_tidy,
+        [UPDATE_DO_TEST] = do_test,
     };
     fetch_cancel(&slot->fetch);
+    selftest_cancel(&slot->selftest);
     loop_timer_clear(slot->updater->parts.loop, &slot->timer);
     slot->began_ms = clock_mono_ms();
     if (steps[action] != NULL)

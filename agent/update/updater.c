@@ -29,9 +29,21 @@ static enum err report_add(struct slot *slot, const struct update_output *output
     return e == ERR_OK ? spool_add(slot->updater->parts.spool, SPOOL_REPORT, item) : e;
 }
 
+/* A delta that was no good is no failed update, but somebody should know. */
+static enum err delta_failed_add(struct slot *slot, const struct update_input *input)
+{
+    cleanup_free char *item = NULL;
+    char text[UPDATE_DETAIL_SIZE + UPDATE_CODE_SIZE + 8];
+    if (input->event != UPDATE_NEXT)
+        return ERR_OK;
+    (void)snprintf(text, sizeof text, "%s: %s", input->code, input->detail);
+    enum err e = up_event(clock_wall_ms(), "delta_failed", slot->row.slot, text, &item);
+    return e == ERR_OK ? spool_add(slot->updater->parts.spool, SPOOL_EVENT, item) : e;
+}
+
 /* The row and its report, or neither. */
 static enum err step_store(struct slot *slot, const struct update_row *row, const struct update_output *output,
-                           const char *code, const char *detail)
+                           const struct update_input *input)
 {
     const struct updater_parts *parts = &slot->updater->parts;
     enum err e = state_begin(parts->state);
@@ -39,7 +51,9 @@ static enum err step_store(struct slot *slot, const struct update_row *row, cons
         return e;
     e = journal_put(parts->state, row);
     if (e == ERR_OK)
-        e = report_add(slot, output, code, detail);
+        e = report_add(slot, output, input->code, input->detail);
+    if (e == ERR_OK)
+        e = delta_failed_add(slot, input);
     if (e == ERR_OK)
         e = state_commit(parts->state);
     else
@@ -59,7 +73,7 @@ static bool step_unstored(struct slot *slot, const struct update_input *input, e
     log_error("journal_not_written", "slot=%s phase=%s error=%s", slot->row.slot, update_phase_name(slot->row.phase),
               err_name(e));
     if (what == UPDATE_LATER)
-        slot_retry(slot);
+        slot_retry(slot, 0);
     if (what == UPDATE_GIVE_UP) {
         const struct update_input fail = {.event = input->want != NULL ? UPDATE_WANT_REFUSED : UPDATE_FAIL,
                                           .want = input->want,
@@ -80,7 +94,7 @@ static void step_do(struct slot *slot, const struct update_input *input)
                   (int)input->event);
         return;
     }
-    enum err e = step_store(slot, &row, &output, input->code, input->detail);
+    enum err e = step_store(slot, &row, &output, input);
     if (e != ERR_OK && !step_unstored(slot, input, row.phase, e))
         return;
     slot->row = row;
@@ -108,9 +122,28 @@ static void again(void *user)
         slot_act(slot, update_resume(phase));
 }
 
-void slot_retry(struct slot *slot)
+void slot_wait(struct slot *slot, int64_t delay_ms)
 {
-    loop_timer_set(slot->updater->parts.loop, &slot->timer, retry_next_ms(&slot->retry, random_unit()), again, slot);
+    loop_timer_set(slot->updater->parts.loop, &slot->timer, delay_ms, again, slot);
+}
+
+void slot_retry(struct slot *slot, int64_t least_ms)
+{
+    int64_t delay = retry_next_ms(&slot->retry, random_unit());
+    slot_wait(slot, delay > least_ms ? delay : least_ms);
+}
+
+static bool version_here(const char *slot, const char *bundle)
+{
+    char dir[VERSION_PATH_SIZE];
+    return versions_find(slot, bundle, dir, NULL) == ERR_OK;
+}
+
+struct update_here slot_here(const struct slot *slot)
+{
+    const struct update_row *row = &slot->row;
+    return (struct update_here){.committed = version_here(row->slot, row->committed),
+                                .previous = version_here(row->slot, row->previous)};
 }
 
 /* ---- the desired document ---- */
@@ -128,11 +161,13 @@ static void slot_refresh(struct slot *slot, const struct desired_slot *want)
 {
     if (!text_eq(slot->row.want.bundle, want->bundle))
         return;
-    slot->row.want = *want;
+    bool anew = update_refresh(&slot->row, want, slot_here(slot));
     if (journal_put(slot->updater->parts.state, &slot->row) != ERR_OK)
         log_warn("journal_not_written", "slot=%s", slot->row.slot); /* the stored document says it, too */
     if (slot->row.phase == UPDATE_HELD)
         slot_act(slot, UPDATE_DO_WAIT);
+    if (anew)
+        slot_act(slot, UPDATE_DO_FETCH);
 }
 
 /* A document is complete: an update that it does not name any more is given up. Without a document nothing is known. */
@@ -148,7 +183,6 @@ static void slot_unnamed(struct slot *slot)
 
 void slot_reconcile(struct slot *slot)
 {
-    char dir[VERSION_PATH_SIZE];
     char detail[UPDATE_DETAIL_SIZE];
     const struct desired *desired = &slot->updater->desired;
     const struct desired_slot *want = wanted(slot->updater, slot->row.slot);
@@ -157,7 +191,7 @@ void slot_reconcile(struct slot *slot)
         return;
     }
     struct update_input input = {.want = want, .generation = desired->generation};
-    bool previous_here = versions_find(slot->row.slot, slot->row.previous, dir, NULL) == ERR_OK;
+    bool previous_here = version_here(slot->row.slot, slot->row.previous);
     if (!update_want(&slot->row, want, desired->generation, previous_here, &input.event)) {
         slot_refresh(slot, want);
         return;
@@ -252,6 +286,7 @@ void updater_close(struct updater *updater)
         return;
     for (size_t i = 0; i < updater->count; i++) {
         fetch_cancel(&updater->slots[i].fetch);
+        selftest_cancel(&updater->slots[i].selftest);
         loop_timer_clear(updater->parts.loop, &updater->slots[i].timer);
     }
     free(updater);
@@ -315,7 +350,7 @@ size_t updater_slots(const struct updater *updater, struct up_slot ret_slots[SLO
         const struct slot *slot = &updater->slots[i];
         ret_slots[i] = (struct up_slot){.row = &slot->row,
                                         .running = runner_running(updater->parts.runner, slot->row.slot),
-                                        .size = slot->row.want.object_size};
+                                        .size = slot->row.object.size};
     }
     return updater->count;
 }
@@ -339,6 +374,14 @@ void updater_ready(struct updater *updater, const char *name, const char *bundle
         probation_ready(slot, good);
     else if (good)
         slot_event(slot, UPDATE_RESTORED, NULL, NULL); /* belongs to the ways back, is ignored elsewhere */
+}
+
+void updater_exited(struct updater *updater, const char *name, const char *bundle, const char *code, const char *detail)
+{
+    struct slot *slot = slot_waiting(updater, name, bundle);
+    updater->parts.changed(updater->parts.user);
+    if (slot != NULL && slot->row.phase == UPDATE_PROBATION)
+        probation_exited(slot, code, detail);
 }
 
 void updater_failed(struct updater *updater, const char *name, const char *bundle, const char *code, const char *detail)

@@ -2,13 +2,14 @@
 /* Carries out updates: asks the table (agent/core/update.h) what to do, stores the row and the report in one
  * transaction, then does it. One slot never waits for another. Only the loop's thread may call. */
 
+#include "agent/core/admit.h"
 #include "agent/core/desired.h"
 #include "agent/core/up.h"
-#include "agent/core/update.h"
 #include "agent/loop/fetch.h"
 #include "agent/loop/loop.h"
 #include "agent/state/spool.h"
 #include "agent/state/state.h"
+#include "agent/supervise/selftest.h"
 #include "agent/update/runner.h"
 
 struct updater;
@@ -21,7 +22,10 @@ struct updater_parts {
     const struct runner *runner;
     const struct fetch_setup *fetch;
     const char *trust_dir;
-    struct update_device device;
+    int64_t signatures;          /* how many different keys must have signed a bundle */
+    int64_t download_bytes_s;    /* most bytes per second of all downloads together, 0: any */
+    struct update_device device; /* runtime and disk_free are looked up when they are needed */
+    struct selftest_setup selftest;
     /* A slot's phase has changed. */
     void (*changed)(void *user);
     void *user;
@@ -46,8 +50,11 @@ int64_t updater_beat_ms(const struct updater *updater);
 size_t updater_slots(const struct updater *updater, struct up_slot ret_slots[SLOT_COUNT_MAX]);
 
 /* What the runner's parts have seen; name: of the slot. It runs, with the bytes that its manifest lists (good) or with
- * others; it has failed, by a code of api/mqtt.md; it has counted inferences; or its last look was good. */
+ * others; it has ended and is started again (which the manifest may allow in a probation); it has failed, by a code of
+ * api/mqtt.md; it has counted inferences; or its last look was good. */
 void updater_ready(struct updater *updater, const char *name, const char *bundle, bool good);
+void updater_exited(struct updater *updater, const char *name, const char *bundle, const char *code,
+                    const char *detail);
 void updater_failed(struct updater *updater, const char *name, const char *bundle, const char *code,
                     const char *detail);
 void updater_window(struct updater *updater, const char *name, const char *bundle, int64_t count, int64_t errors);

@@ -3,17 +3,21 @@
 
 #include "agent/core/retry.h"
 #include "agent/update/updater.h"
+#include "common/bundle/manifest.h"
 
 struct slot {
     struct updater *updater;
     struct update_row row;
     struct fetch fetch;
-    struct loop_timer timer; /* next try, end of a hold, end of a probation: by phase */
-    struct retry retry;      /* of failures that do not count */
-    int64_t began_ms;        /* of the present action */
-    bool ready;              /* in probation: muster-infer has loaded the target */
-    bool last_window;        /* in probation: its time is over, the last counts are awaited */
-    int64_t count, errors;   /* in probation */
+    struct selftest selftest;
+    struct loop_timer timer;       /* next try, end of a hold, end of a probation: by phase */
+    struct retry retry;            /* of failures that do not count */
+    int64_t began_ms;              /* of the present action */
+    bool ready;                    /* in probation: muster-infer has loaded the target */
+    bool last_window;              /* in probation: its time is over, the last counts are awaited */
+    int64_t count, errors;         /* in probation */
+    int restarts;                  /* in probation: of muster-infer */
+    struct manifest_health health; /* in probation: the target's rules */
 };
 
 struct updater {
@@ -34,8 +38,14 @@ void slot_act(struct slot *slot, enum update_action action);
 /* Makes the links and muster-infer follow the row; a failure is logged. */
 void slot_run(struct slot *slot);
 
-/* Does the present phase's action again after a while. */
-void slot_retry(struct slot *slot);
+/* Does the present phase's action again after a while, which grows with every failure; at least least_ms. */
+void slot_retry(struct slot *slot, int64_t least_ms);
+
+/* Does it again after delay_ms, because somebody else is first. */
+void slot_wait(struct slot *slot, int64_t delay_ms);
+
+/* Which versions of the slot are complete on the disk. */
+struct update_here slot_here(const struct slot *slot);
 
 /* Compares the slot with the newest document. */
 void slot_reconcile(struct slot *slot);
@@ -43,3 +53,5 @@ void slot_reconcile(struct slot *slot);
 /* In probation: muster-infer has loaded the target's model (good), or something else; and has counted. */
 void probation_ready(struct slot *slot, bool good);
 void probation_window(struct slot *slot, int64_t count, int64_t errors);
+/* It has ended, by a code of api/mqtt.md, and is started again by whoever runs it. */
+void probation_exited(struct slot *slot, const char *code, const char *detail);

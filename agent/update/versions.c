@@ -372,7 +372,7 @@ static bool part_needed(const struct update_row *rows, size_t count, const char 
 {
     for (size_t i = 0; i < count; i++) {
         bool fetching = rows[i].phase == UPDATE_DOWNLOADING || rows[i].phase == UPDATE_VERIFYING;
-        if (fetching && rows[i].want.object[0] != '\0' && text_starts(name, rows[i].want.object))
+        if (fetching && rows[i].object.sha256[0] != '\0' && text_starts(name, rows[i].object.sha256))
             return true;
     }
     return false;

@@ -173,3 +173,15 @@ void text_printable(char *s)
         left -= n;
     }
 }
+
+bool text_version_older(const char *a, const char *b)
+{
+    int x[3] = {0};
+    int y[3] = {0};
+    if (sscanf(a, "%9d.%9d.%9d", &x[0], &x[1], &x[2]) != 3 || sscanf(b, "%9d.%9d.%9d", &y[0], &y[1], &y[2]) != 3)
+        return false;
+    for (int i = 0; i < 3; i++)
+        if (x[i] != y[i])
+            return x[i] < y[i];
+    return false;
+}

@@ -30,6 +30,9 @@ bool text_eq(const char *a, const char *b);
 
 bool text_starts(const char *s, const char *prefix);
 
+/* Version a is older than b; of both `major.minor.patch` counts, and false when one has not got that. */
+bool text_version_older(const char *a, const char *b);
+
 /* Which of count names s is, or -1. */
 int text_index(const char *s, const char *const *names, int count);
 

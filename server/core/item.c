@@ -157,8 +157,8 @@ enum err item_drift_parse(const json_t *item, struct item_drift *ret_drift, stru
 
 enum err item_report_parse(const json_t *item, struct item_report *ret_report, struct err_info *info)
 {
-    static const char *const steps[] = {"offered",  "downloaded", "verified", "staged",      "held", "released",
-                                        "switched", "committed",  "failed",   "rolled_back", NULL};
+    static const char *const steps[] = {"offered",  "downloaded", "verified",  "staged", "tested",      "held",
+                                        "released", "switched",   "committed", "failed", "rolled_back", NULL};
     struct item_report r = {0};
     enum err e = time_parse(item, &r.t, info);
     if (e == ERR_OK)

@@ -53,7 +53,7 @@ static enum err parse(const char *text, struct desired *desired)
 }
 
 #define SLOT(hold)                                                                                                     \
-    "{\"bundle\":\"" A64 "\",\"version\":\"2.0.0\",\"probation_s\":5,\"objects\":[{\"encoding\":\"delta\"},"           \
+    "{\"bundle\":\"" A64 "\",\"version\":\"2.0.0\",\"probation_s\":5,\"objects\":[{\"encoding\":\"quantum\"},"         \
     "{\"sha256\":\"" B64 "\",\"size\":\"5182976\",\"encoding\":\"full\"}],\"hold\":" hold "}"
 #define DOCUMENT(slots)                                                                                                \
     "{\"generation\":\"6\",\"beat_s\":2.5,\"slots\":{" slots "},\"critical\":[],\"new_in_2030\":{\"x\":1}}"
@@ -73,11 +73,56 @@ static void document_is_read(void **state)
     assert_int_equal(d.slot_count, 1);
     assert_string_equal(d.slots[0].name, "digits");
     assert_string_equal(d.slots[0].bundle, A64);
-    assert_string_equal(d.slots[0].object, B64); /* the delta is for newer agents */
-    assert_int_equal(d.slots[0].object_size, 5182976);
+    assert_int_equal(d.slots[0].object_count, 1); /* the other one is for newer agents */
+    assert_string_equal(d.slots[0].objects[0].sha256, B64);
+    assert_string_equal(d.slots[0].objects[0].from, "");
+    assert_int_equal(d.slots[0].objects[0].size, 5182976);
     assert_int_equal(d.slots[0].probation_s, 5);
     assert_string_equal(d.slots[0].hold.reason, "lab demo");
+    assert_string_equal(d.slots[0].hold.owner, "user:admin");
+    assert_int_equal(d.slots[0].hold.since_ms, 1);
     assert_string_equal(d.unknown, "");
+}
+
+/* A document with n deltas and, at the place `full`, the full object. */
+static void objects_document(int n, int full, char out[8192])
+{
+    int len = snprintf(out, 8192,
+                       "{\"generation\":\"6\",\"beat_s\":2,\"slots\":{\"digits\":{\"bundle\":\"" A64
+                       "\",\"version\":\"1.0.0\",\"probation_s\":5,\"objects\":[");
+    for (int i = 0; i <= n; i++)
+        len += i == full
+                   ? snprintf(out + len, 8192 - (size_t)len,
+                              "%s{\"encoding\":\"full\",\"sha256\":\"" B64 "\",\"size\":\"1000\"}", i == 0 ? "" : ",")
+                   : snprintf(out + len, 8192 - (size_t)len,
+                              "%s{\"encoding\":\"delta\",\"sha256\":\"%064x\",\"size\":\"%d\",\"from\":\"" A64 "\"}",
+                              i == 0 ? "" : ",", i, i + 1);
+    (void)snprintf(out + len, 8192 - (size_t)len, "]}}}");
+}
+
+static void ways_to_get_a_bundle(void **state)
+{
+    (void)state;
+    char text[8192];
+    struct desired d = {0};
+    objects_document(2, 2, text);
+    assert_int_equal(parse(text, &d), ERR_OK);
+    assert_int_equal(d.slots[0].object_count, 3);
+    assert_string_equal(d.slots[0].objects[0].from, A64);
+    assert_int_equal(d.slots[0].objects[1].size, 2);
+    assert_string_equal(d.slots[0].objects[2].from, "");
+    assert_false(d.slots[0].objects[0].failed);
+    d = (struct desired){0};
+    objects_document(20, 20, text); /* more than there is room for: the full one is kept */
+    assert_int_equal(parse(text, &d), ERR_OK);
+    assert_int_equal(d.slots[0].object_count, DESIRED_OBJECTS_MAX);
+    assert_string_equal(d.slots[0].objects[DESIRED_OBJECTS_MAX - 1].sha256, B64);
+    assert_int_equal(d.slots[0].objects[DESIRED_OBJECTS_MAX - 2].size, DESIRED_OBJECTS_MAX - 1);
+    d = (struct desired){0};
+    objects_document(20, 1, text);
+    assert_int_equal(parse(text, &d), ERR_OK);
+    assert_string_equal(d.slots[0].objects[1].sha256, B64);
+    assert_int_equal(d.slots[0].objects[DESIRED_OBJECTS_MAX - 1].size, DESIRED_OBJECTS_MAX);
 }
 
 static void holds_end_when_they_should(void **state)
@@ -111,6 +156,9 @@ static void bad_documents_are_refused(void **state)
         "{\"generation\":\"6\",\"beat_s\":2,\"slots\":{\"digits\":" SLOT("7") "}}",
         "{\"generation\":\"6\",\"beat_s\":2,\"slots\":{\"digits\":{\"bundle\":\"" A64
         "\",\"version\":\"1.0.0\",\"probation_s\":5,\"objects\":[{\"encoding\":\"full\",\"sha256\":\"../x\"}]}}}",
+        "{\"generation\":\"6\",\"beat_s\":2,\"slots\":{\"digits\":{\"bundle\":\"" A64
+        "\",\"version\":\"1.0.0\",\"probation_s\":5,\"objects\":[{\"encoding\":\"delta\",\"sha256\":\"" A64
+        "\",\"size\":\"7\",\"from\":\"me\"}]}}}",
         "{\"generation\":\"6\",\"beat_s\":2,\"slots\":{},\"critical\":[7]}",
     };
     struct desired d = {.generation = 77};
@@ -231,6 +279,7 @@ int main(void)
         cmocka_unit_test(delays_double_up_to_the_limit),
         cmocka_unit_test(jitter_stays_in_its_range),
         cmocka_unit_test(document_is_read),
+        cmocka_unit_test(ways_to_get_a_bundle),
         cmocka_unit_test(holds_end_when_they_should),
         cmocka_unit_test(bad_documents_are_refused),
         cmocka_unit_test(critical_names),

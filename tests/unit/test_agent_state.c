@@ -53,6 +53,10 @@ static void place_end(struct place *p)
 
 enum { ROOM = 1 << 20 };
 
+#define B64 "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+#define O64 "0000000000000000000000000000000000000000000000000000000000000000"
+#define P64 "1111111111111111111111111111111111111111111111111111111111111111"
+
 /* ---------------------------------------------------------------- values and journal */
 
 static void values(void **state)
@@ -88,9 +92,17 @@ static void journal_round_trip(void **state)
                                       .bundle = "t",
                                       .version = "2.0.0",
                                       .probation_s = 5,
-                                      .object = "o",
-                                      .object_size = 123456789012,
-                                      .hold = {.on = true, .then_apply = true, .expires_ms = 99, .reason = "lab"}},
+                                      .asked = 5,
+                                      .object_count = 2,
+                                      .objects = {{.sha256 = O64, .size = 77, .from = B64, .failed = true},
+                                                  {.sha256 = P64, .size = 123456789012}},
+                                      .hold = {.on = true,
+                                               .then_apply = true,
+                                               .expires_ms = 99,
+                                               .since_ms = 98,
+                                               .reason = "lab",
+                                               .owner = "user:admin"}},
+                             .object = {.sha256 = P64, .size = 123456789012},
                              .generation = 6,
                              .target_counter = 4,
                              .downloaded = 77,
@@ -114,9 +126,45 @@ static void journal_round_trip(void **state)
     assert_string_equal(rows[0].stage, "probation");
     assert_null(rows[0].device_left);
     assert_string_equal(rows[0].want.hold.reason, "lab");
-    assert_int_equal(rows[0].want.object_size, 123456789012);
+    assert_int_equal(rows[0].want.objects[1].size, 123456789012);
     rows[0].stage = row.stage;
     assert_memory_equal(&rows[0], &row, sizeof row);
+}
+
+static void run_sql(const char *path, const char *sql)
+{
+    sqlite3 *db = NULL;
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_close(db), SQLITE_OK);
+}
+
+/* The file of the first agents is taken over, and what is written can be read by them: columns come and go. */
+static void older_and_newer_files(void **state)
+{
+    (void)state;
+    cleanup_place struct place p;
+    place_start(&p, ROOM);
+    struct update_row rows[SLOT_COUNT_MAX];
+    size_t count = 0;
+    place_close(&p);
+    run_sql(p.path,
+            "ALTER TABLE slot DROP COLUMN objects; ALTER TABLE slot DROP COLUMN object_from;"
+            "ALTER TABLE slot DROP COLUMN hold_owner; ALTER TABLE slot DROP COLUMN hold_since;"
+            "ALTER TABLE slot DROP COLUMN asked;"
+            "INSERT INTO slot VALUES ('digits', 'downloading', 't', '2.0.0', 5, '" O64
+            "', 99, 0, 0, 0, '', 6, 0, 50, 0, 0, 'c', 'p', 3, NULL, '', '', NULL);"
+            "INSERT INTO slot VALUES ('faces', 'dreaming', 't', '2.0.0', 5, '', 0, 0, 0, 0, '', 6, 0, 0, 0, 0, 'c',"
+            " 'p', 3, NULL, '', '', NULL);");
+    place_open(&p, ROOM);
+    assert_int_equal(journal_load(p.state, rows, &count), ERR_OK);
+    assert_int_equal(count, 2);
+    assert_int_equal(rows[0].phase, UPDATE_DOWNLOADING);
+    assert_string_equal(rows[0].object.sha256, O64);
+    assert_int_equal(rows[0].want.object_count, 1); /* so the download goes on */
+    assert_string_equal(rows[0].want.objects[0].sha256, O64);
+    assert_int_equal(rows[1].phase, UPDATE_IDLE); /* a phase of the future: the document will say it again */
+    assert_string_equal(rows[1].want.bundle, "c");
 }
 
 static void damaged_file_is_put_aside(void **state)
@@ -338,6 +386,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(values),
         cmocka_unit_test(journal_round_trip),
+        cmocka_unit_test(older_and_newer_files),
         cmocka_unit_test(damaged_file_is_put_aside),
         cmocka_unit_test(second_agent_is_kept_out),
         cmocka_unit_test(batches_in_order_of_rank),

@@ -1,5 +1,6 @@
 /* The update of a slot: every cell of its table, the decisions around it, and long random walks of a device that
  * crashes, is held, superseded, restarted and lied to, against what must never happen. */
+#include "agent/core/admit.h"
 #include "agent/core/update.h"
 #include "common/base/text.h"
 #include "common/bundle/manifest.h"
@@ -18,11 +19,26 @@ static const char *bundle_id(int n, char out[SHA256_HEX])
 
 static struct desired_slot want_of(int n)
 {
-    struct desired_slot want = {.name = "digits", .version = "1.0.0", .object_size = 100};
+    struct desired_slot want = {.name = "digits", .version = "1.0.0"};
     (void)bundle_id(n, want.bundle);
-    (void)bundle_id(1000 + n, want.object);
+    want.objects[want.object_count].size = 100;
+    (void)bundle_id(1000 + n, want.objects[want.object_count++].sha256);
     return want;
 }
+
+/* The same with a delta from bundle `from` before the full object. */
+static struct desired_slot want_with_delta(int n, int from)
+{
+    struct desired_slot want = want_of(n);
+    want.objects[1] = want.objects[0];
+    want.objects[0] = (struct desired_object){.size = 10};
+    (void)bundle_id(2000 + 100 * from + n, want.objects[0].sha256);
+    (void)bundle_id(from, want.objects[0].from);
+    want.object_count = 2;
+    return want;
+}
+
+static const struct update_here both_here = {.committed = true, .previous = true};
 
 /* ---------------------------------------------------------------- the table */
 
@@ -37,13 +53,18 @@ static const struct {
     enum update_report report;
 } steps[] = {
     {P(DOWNLOADING), E(FETCHED), P(VERIFYING), P(REPORT_DOWNLOADED)},
+    {P(DOWNLOADING), E(NEXT), P(DOWNLOADING), P(REPORT_NONE)},
     {P(DOWNLOADING), E(FAIL), P(FAILED), P(REPORT_FAILED)},
     {P(VERIFYING), E(VERIFIED), P(STAGING), P(REPORT_VERIFIED)},
+    {P(VERIFYING), E(NEXT), P(DOWNLOADING), P(REPORT_NONE)},
     {P(VERIFYING), E(REDO), P(DOWNLOADING), P(REPORT_NONE)},
     {P(VERIFYING), E(FAIL), P(FAILED), P(REPORT_FAILED)},
-    {P(STAGING), E(STAGED_OK), P(STAGED), P(REPORT_STAGED)},
+    {P(STAGING), E(STAGED_OK), P(TESTING), P(REPORT_STAGED)},
     {P(STAGING), E(REDO), P(DOWNLOADING), P(REPORT_NONE)},
     {P(STAGING), E(FAIL), P(FAILED), P(REPORT_FAILED)},
+    {P(TESTING), E(TESTED), P(STAGED), P(REPORT_TESTED)},
+    {P(TESTING), E(REDO), P(DOWNLOADING), P(REPORT_NONE)},
+    {P(TESTING), E(FAIL), P(FAILED), P(REPORT_FAILED)},
     {P(STAGED), E(HOLD), P(HELD), P(REPORT_HELD)},
     {P(STAGED), E(GO), P(SWITCHING), P(REPORT_NONE)},
     {P(STAGED), E(FAIL), P(FAILED), P(REPORT_FAILED)},
@@ -79,6 +100,11 @@ static bool wanted_step(enum update_phase from, enum update_event event, enum up
 static bool listed_step(enum update_phase from, enum update_event event, enum update_phase *to,
                         enum update_report *report)
 {
+    if (event == UPDATE_BACK) {
+        *to = UPDATE_RESTORING;
+        *report = UPDATE_REPORT_FAILED;
+        return from != UPDATE_RESTORING && from != UPDATE_WITHDRAWING;
+    }
     for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++) {
         if (steps[i].from == from && steps[i].event == event) {
             *to = steps[i].to;
@@ -148,6 +174,8 @@ static void first_install_commits(void **state)
     (void)give(&row, UPDATE_VERIFIED);
     row.target_counter = 4;
     (void)give(&row, UPDATE_STAGED_OK);
+    assert_string_equal(update_phase_wire(&row), "testing");
+    (void)give(&row, UPDATE_TESTED);
     assert_string_equal(update_current(&row), "");
     (void)give(&row, UPDATE_GO);
     assert_string_equal(update_current(&row), id);
@@ -273,7 +301,7 @@ static void unnamed(void **state)
         struct desired_slot want = {0};
         (void)bundle_id(1, row.committed);
         bool unapplied = phase == UPDATE_DOWNLOADING || phase == UPDATE_VERIFYING || phase == UPDATE_STAGING ||
-                         phase == UPDATE_STAGED || phase == UPDATE_HELD;
+                         phase == UPDATE_TESTING || phase == UPDATE_STAGED || phase == UPDATE_HELD;
         assert_int_equal(update_unnamed(&row, &want), unapplied);
         if (!unapplied)
             continue;
@@ -292,28 +320,242 @@ static void unnamed(void **state)
 static void retries(void **state)
 {
     (void)state;
-    struct update_row row = {0};
+    struct update_row row = {.phase = UPDATE_DOWNLOADING};
     for (int i = 0; i < 1000; i++)
-        assert_true(update_try_again(&row, "server_unreachable", true));
+        assert_int_equal(update_retry(&row, "server_unreachable", true, both_here), UPDATE_TRY_AGAIN);
     assert_int_equal(row.tries, 0);
-    assert_true(update_try_again(&row, "object_digest_mismatch", false));
-    assert_false(update_try_again(&row, "object_digest_mismatch", false));
+    assert_int_equal(update_retry(&row, "object_digest_mismatch", false, both_here), UPDATE_TRY_AGAIN);
+    assert_int_equal(update_retry(&row, "object_digest_mismatch", false, both_here), UPDATE_TRY_NOT);
     row.tries = 0;
     for (int i = 0; i < 4; i++)
-        assert_true(update_try_again(&row, "object_not_found", false));
-    assert_false(update_try_again(&row, "object_not_found", false));
+        assert_int_equal(update_retry(&row, "object_not_found", false, both_here), UPDATE_TRY_AGAIN);
+    assert_int_equal(update_retry(&row, "object_not_found", false, both_here), UPDATE_TRY_NOT);
     row.tries = 0;
-    assert_false(update_try_again(&row, "signature_untrusted", false));
-    assert_false(update_try_again(&row, "no_such_code", false));
+    assert_int_equal(update_retry(&row, "signature_untrusted", false, both_here), UPDATE_TRY_NOT);
+    assert_int_equal(update_retry(&row, "no_such_code", false, both_here), UPDATE_TRY_NOT);
+}
+
+/* ---------------------------------------------------------------- ways to get a bundle */
+
+/* A row that has 1 committed, 0 before that, and fetches 2, of which there is a delta from `from`. */
+static struct update_row row_with_delta(int from, enum update_phase phase)
+{
+    struct update_row row = {.slot = "digits", .phase = phase, .want = want_with_delta(2, from)};
+    (void)bundle_id(1, row.committed);
+    (void)bundle_id(0, row.previous);
+    return row;
+}
+
+static void a_delta_needs_its_base(void **state)
+{
+    (void)state;
+    const struct update_here none = {0};
+    const struct update_here committed = {.committed = true};
+    struct update_row row = row_with_delta(1, UPDATE_DOWNLOADING);
+    assert_ptr_equal(update_object(&row, both_here), &row.want.objects[0]);
+    assert_ptr_equal(update_object(&row, committed), &row.want.objects[0]);
+    assert_ptr_equal(update_object(&row, none), &row.want.objects[1]); /* its files are gone */
+    row = row_with_delta(0, UPDATE_DOWNLOADING);
+    assert_ptr_equal(update_object(&row, both_here), &row.want.objects[0]); /* the version before will do, too */
+    assert_ptr_equal(update_object(&row, committed), &row.want.objects[1]);
+    row = row_with_delta(7, UPDATE_DOWNLOADING); /* the device has never had it */
+    assert_ptr_equal(update_object(&row, both_here), &row.want.objects[1]);
+    row.want.object_count = 1;
+    assert_null(update_object(&row, both_here));
+    row = row_with_delta(1, UPDATE_DOWNLOADING);
+    row.committed[0] = '\0'; /* an empty slot: "" is nobody's base */
+    row.want.objects[0].failed = true;
+    assert_ptr_equal(update_object(&row, both_here), &row.want.objects[1]);
+}
+
+static void whatever_a_delta_does_the_full_one_follows(void **state)
+{
+    (void)state;
+    static const char *const codes[] = {"object_not_found",    "server_refused",   "object_digest_mismatch",
+                                        "delta_wrong_base",    "delta_invalid",    "delta_unsupported",
+                                        "signature_untrusted", "payload_mismatch", "manifest_invalid",
+                                        "disk_full",           "io_error",         "does_not_fit"};
+    for (size_t i = 0; i < sizeof codes / sizeof codes[0]; i++) {
+        for (enum update_phase phase = UPDATE_DOWNLOADING; phase <= UPDATE_VERIFYING; phase++) {
+            struct update_row row = row_with_delta(1, phase);
+            assert_true(update_pick(&row, both_here));
+            assert_string_equal(row.object.from, row.committed);
+            row.downloaded = 7;
+            row.tries = 1;
+            assert_int_equal(update_retry(&row, codes[i], false, both_here), UPDATE_TRY_NEXT);
+            struct update_input next = {.event = UPDATE_NEXT, .code = codes[i], .detail = "x"};
+            struct update_output output = update_step(&row, &next);
+            assert_int_equal(output.action, UPDATE_DO_FETCH);
+            assert_int_equal(row.phase, UPDATE_DOWNLOADING);
+            assert_int_equal(row.downloaded, 0);
+            assert_int_equal(row.tries, 0);
+            assert_string_equal(row.code, ""); /* the update has not failed */
+            assert_true(update_pick(&row, both_here));
+            assert_string_equal(row.object.from, "");
+            assert_int_not_equal(update_retry(&row, codes[i], false, both_here), UPDATE_TRY_NEXT); /* it was the last */
+        }
+    }
+}
+
+static void memory_and_servers_of_a_delta(void **state)
+{
+    (void)state;
+    struct update_row row = row_with_delta(1, UPDATE_VERIFYING);
+    assert_true(update_pick(&row, both_here));
+    assert_int_equal(update_retry(&row, "internal", true, both_here), UPDATE_TRY_NEXT); /* the rebuild was killed */
+    assert_int_equal(update_retry(&row, "part_missing", false, both_here), UPDATE_TRY_AGAIN);
+    row.phase = UPDATE_DOWNLOADING;
+    row.tries = 0;
+    for (int i = 0; i < 1000; i++) /* the network, and a busy server, are the same for every object */
+        assert_int_equal(update_retry(&row, i % 2 == 0 ? "server_unreachable" : "server_unavailable", true, both_here),
+                         UPDATE_TRY_AGAIN);
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(update_retry(&row, "server_failed", true, both_here), UPDATE_TRY_AGAIN);
+    assert_int_equal(update_retry(&row, "server_failed", true, both_here), UPDATE_TRY_NEXT);
+    row.want.objects[1].failed = true; /* nothing else is left: then it is tried for ever */
+    for (int i = 0; i < 100; i++)
+        assert_int_equal(update_retry(&row, "server_failed", true, both_here), UPDATE_TRY_AGAIN);
+}
+
+static void a_newer_document_of_the_same_target(void **state)
+{
+    (void)state;
+    struct desired_slot full = want_of(2);
+    struct desired_slot delta = want_with_delta(2, 1);
+    struct update_row row = row_with_delta(1, UPDATE_DOWNLOADING);
+    row.want = full;
+    assert_true(update_pick(&row, both_here));
+    row.downloaded = 50;
+    assert_true(update_refresh(&row, &delta, both_here)); /* the delta has 10 bytes, 50 of the full one are missing */
+    assert_true(update_pick(&row, both_here));
+    assert_int_equal(row.object.size, 10);
+    assert_int_equal(row.downloaded, 0);
+    row.want = full;
+    row.object = full.objects[0];
+    row.downloaded = 95;
+    assert_false(update_refresh(&row, &delta, both_here));
+    assert_true(update_pick(&row, both_here)); /* goes on with what it has */
+    assert_int_equal(row.object.size, 100);
+    row.want.objects[0].failed = true;
+    assert_false(update_refresh(&row, &delta, both_here));
+    assert_true(row.want.objects[0].failed); /* is not forgotten */
+    struct desired_slot other = want_of(2);
+    (void)bundle_id(3002, other.objects[0].sha256);
+    assert_true(update_refresh(&row, &other, both_here)); /* what is being fetched is not offered any more */
+    row.phase = UPDATE_VERIFYING;
+    row.object = full.objects[0];
+    assert_false(update_refresh(&row, &other, both_here)); /* it is here already */
+}
+
+/* ---------------------------------------------------------------- going back at the device */
+
+static struct update_output take_back(struct update_row *row, int64_t generation)
+{
+    struct update_input input = {
+        .event = UPDATE_BACK, .generation = generation, .code = "rolled_back_locally", .detail = "by uid 0"};
+    return update_step(row, &input);
+}
+
+static void going_back_by_hand(void **state)
+{
+    (void)state;
+    char id[SHA256_HEX];
+    enum update_event event = UPDATE_FAIL;
+    struct update_row row = {.slot = "digits", .want = want_of(1), .generation = 5, .counter = 9};
+    (void)bundle_id(1, row.committed);
+    (void)bundle_id(0, row.previous);
+    assert_string_equal(update_back_to(&row), bundle_id(0, id));
+    assert_null(update_back(&row, both_here, &event));
+    assert_int_equal(event, UPDATE_BACK);
+    struct update_output output = take_back(&row, 8);
+    assert_int_equal(output.action, UPDATE_DO_RESTORE);
+    assert_int_equal(output.report, UPDATE_REPORT_FAILED);
+    assert_string_equal(output.bundle, bundle_id(1, id));
+    assert_string_equal(row.previous, bundle_id(1, id));
+    assert_string_equal(update_current(&row), bundle_id(0, id));
+    assert_non_null(update_back(&row, both_here, &event)); /* not twice at once */
+    assert_int_equal(give(&row, UPDATE_RESTORED).report, UPDATE_REPORT_ROLLED_BACK);
+    assert_string_equal(update_phase_wire(&row), "failed");
+    assert_string_equal(row.code, "rolled_back_locally");
+    assert_string_equal(row.stage, "switch");
+    assert_string_equal(row.device_left, "rolled_back");
+    assert_string_equal(row.want.bundle, bundle_id(1, id));
+    assert_int_equal(row.counter, 9);
+    /* The document that was there, and any that only moves a hold, changes nothing; one that asks again does. */
+    struct desired_slot want = want_of(1);
+    want.asked = 5;
+    assert_false(update_want(&row, &want, 8, true, &event));
+    assert_false(update_want(&row, &want, 12, true, &event));
+    want.asked = 13;
+    assert_true(update_want(&row, &want, 13, true, &event));
+    assert_int_equal(event, UPDATE_WANT_LOCAL); /* its files are here */
+    /* And by hand it is an update like any other: a hold counts, and probation. */
+    assert_null(update_back(&row, both_here, &event));
+    assert_int_equal(event, UPDATE_WANT_LOCAL);
+}
+
+static void going_back_needs_a_version(void **state)
+{
+    (void)state;
+    enum update_event event;
+    const struct update_here not_before = {.committed = true};
+    struct update_row row = {.slot = "digits", .want = want_of(1)};
+    (void)bundle_id(1, row.committed);
+    assert_non_null(update_back(&row, both_here, &event)); /* none */
+    (void)bundle_id(0, row.previous);
+    assert_non_null(update_back(&row, not_before, &event)); /* not complete */
+    row.phase = UPDATE_PROBATION;
+    row.want = want_of(2);
+    assert_null(update_back(&row, not_before, &event)); /* out of a probation it is what is committed */
+    row.committed[0] = '\0';
+    assert_non_null(update_back(&row, both_here, &event));
+}
+
+static void going_back_out_of_an_update(void **state)
+{
+    (void)state;
+    char id[SHA256_HEX];
+    struct update_row row = row_in_probation();
+    assert_string_equal(update_back_to(&row), bundle_id(1, id));
+    (void)take_back(&row, 7);
+    assert_string_equal(row.committed, bundle_id(1, id)); /* what was committed before the update stays so */
+    assert_string_equal(row.previous, bundle_id(0, id));
+    assert_string_equal(update_current(&row), bundle_id(1, id));
+    row = row_with_delta(1, UPDATE_HELD);
+    (void)take_back(&row, 7);
+    assert_string_equal(row.committed, bundle_id(0, id)); /* one step back from what runs, and 2 is not wanted either */
+    (void)give(&row, UPDATE_RESTORED);
+    enum update_event event;
+    struct desired_slot want = want_with_delta(2, 1);
+    want.asked = 7;
+    assert_false(update_want(&row, &want, 9, true, &event));
+}
+
+/* ---------------------------------------------------------------- admission */
+
+static const struct update_device plain_device = {.hardware = "",
+                                                  .agent_version = "0.1.0",
+                                                  .runtime = "1.21.0",
+                                                  .accelerators = "npu, cuda",
+                                                  .memory_total = (int64_t)512 << 20,
+                                                  .disk_free = (int64_t)100 << 20};
+
+static const char *admit_on(const struct update_row *row, const struct manifest *m, const struct update_device *device,
+                            const char *says)
+{
+    char detail[UPDATE_DETAIL_SIZE] = "";
+    const char *code = update_admit(row, m, device, detail);
+    assert_true(code == NULL || detail[0] != '\0');
+    if (says != NULL)
+        assert_non_null(strstr(detail, says));
+    return code;
 }
 
 static const char *admit(const struct update_row *row, const struct manifest *m, const char *hardware)
 {
-    char detail[UPDATE_DETAIL_SIZE] = "";
-    const struct update_device device = {.hardware = hardware, .agent_version = "0.1.0"};
-    const char *code = update_admit(row, m, &device, detail);
-    assert_true(code == NULL || detail[0] != '\0');
-    return code;
+    struct update_device device = plain_device;
+    device.hardware = hardware;
+    return admit_on(row, m, &device, NULL);
 }
 
 static void admission(void **state)
@@ -343,6 +585,42 @@ static void admission(void **state)
     m.kind = MANIFEST_MODEL;
     m.slot = "faces";
     assert_string_equal(admit(&row, &m, "orin"), "slot_mismatch");
+}
+
+/* Each text says what is needed and what is there. */
+static void admission_of_equipment(void **state)
+{
+    (void)state;
+    struct update_row row = {.slot = "digits"};
+    struct manifest m = {.kind = MANIFEST_MODEL, .slot = "digits", .version = "2.0.0", .release_counter = 5};
+    struct update_device device = plain_device;
+    const char *accelerators[] = {"tensorrt", "cuda"};
+    (void)bundle_id(3, m.id);
+    m.requires_ = (struct manifest_requires){.runtime = "1.21.1"};
+    assert_string_equal(admit_on(&row, &m, &device, "needs ONNX Runtime 1.21.1"), "runtime_unfit");
+    assert_string_equal(admit_on(&row, &m, &device, "has 1.21.0"), "runtime_unfit");
+    m.requires_.runtime = "1.9.0";
+    assert_null(admit_on(&row, &m, &device, NULL));
+    device.runtime = ""; /* not known yet */
+    m.requires_.runtime = "99.0.0";
+    assert_null(admit_on(&row, &m, &device, NULL));
+    m.requires_ = (struct manifest_requires){.memory = ((int64_t)512 << 20) + 1};
+    assert_string_equal(admit_on(&row, &m, &device, "513 MiB of memory; this one has 512"), "does_not_fit");
+    m.requires_.memory--;
+    assert_null(admit_on(&row, &m, &device, NULL));
+    m.requires_ = (struct manifest_requires){.disk = ((int64_t)100 << 20) + 1};
+    assert_string_equal(admit_on(&row, &m, &device, "needs 101 MiB of free disk"), "does_not_fit");
+    m.requires_.disk--;
+    assert_null(admit_on(&row, &m, &device, NULL));
+    device.disk_free = -1;
+    m.requires_.disk = INT64_MAX;
+    assert_null(admit_on(&row, &m, &device, NULL));
+    m.requires_ = (struct manifest_requires){.accelerator_count = 2, .accelerators = accelerators};
+    assert_null(admit_on(&row, &m, &device, NULL));
+    device.accelerators = "npu,cud, cuda2";
+    assert_string_equal(admit_on(&row, &m, &device, "tensorrt, cuda; this device has npu"), "does_not_fit");
+    device.accelerators = "";
+    assert_string_equal(admit_on(&row, &m, &device, "this device has none"), "does_not_fit");
 }
 
 static void recovery(void **state)
@@ -396,7 +674,9 @@ enum { BUNDLES = 8, NONE = -1 };
 struct world {
     uint64_t seed;
     struct update_row journal, row; /* on the disk, and in memory */
-    bool object_here[BUNDLES];      /* fetched */
+    bool object_here[BUNDLES];      /* fetched, in full */
+    bool delta_here[BUNDLES];       /* the delta to it */
+    bool bad_delta[BUNDLES];        /* the one to it cannot be applied */
     bool unpacked[BUNDLES];
     bool complete[BUNDLES]; /* a version's directory */
     int current;            /* what the link names */
@@ -404,13 +684,24 @@ struct world {
     bool doomed[BUNDLES], unfit[BUNDLES]; /* fails its probation; fails its verification */
     int wanted;
     bool held;
-    int64_t generation;
+    int64_t generation, asked;
     bool faults; /* things may go wrong */
     bool full;   /* the journal cannot be written */
     enum update_action todo;
     int64_t highest;
-    unsigned commits, rollbacks, failures, crashes, unstored;
+    unsigned commits, rollbacks, failures, crashes, unstored, deltas, nexts, backs;
+    int taken_back; /* a bundle that somebody at the device does not want, NONE: none */
+    int64_t taken_back_at;
 };
+
+/* Every bundle can be had as a delta from the one before it, too. */
+static struct desired_slot want_now(const struct world *w)
+{
+    struct desired_slot want = w->wanted == 0 ? want_of(0) : want_with_delta(w->wanted, w->wanted - 1);
+    want.hold.on = w->held;
+    want.asked = w->asked;
+    return want;
+}
 
 static uint32_t pick(struct world *w, uint32_t below)
 {
@@ -458,9 +749,8 @@ static void check(const struct world *w)
 /* One event, stored and then acted upon; a crash may come in between, and the disk may be full. */
 static void world_event(struct world *w, enum update_event event, const char *code)
 {
-    struct desired_slot want = want_of(w->wanted);
+    struct desired_slot want = want_now(w);
     struct update_row row = w->row;
-    want.hold.on = w->held;
     struct update_input input = {
         .event = event, .want = &want, .generation = w->generation, .code = code, .detail = "walk"};
     struct update_output output = update_step(&row, &input);
@@ -481,6 +771,11 @@ static void world_event(struct world *w, enum update_event event, const char *co
         assert_true(way_back || w->counters[number_of(row.want.bundle)] >= w->row.counter);
         w->commits++;
     }
+    w->nexts += event == UPDATE_NEXT;
+    /* What was taken back by hand does not come again before it is asked for anew. */
+    bool switches = event == UPDATE_SWITCHED && w->taken_back != NONE;
+    if (switches && number_of(row.want.bundle) == w->taken_back)
+        assert_true(w->asked > w->taken_back_at);
     w->rollbacks += output.report == UPDATE_REPORT_ROLLED_BACK;
     w->failures += output.report == UPDATE_REPORT_FAILED;
     if (!w->full)
@@ -499,10 +794,76 @@ static void world_link(struct world *w)
         w->current = current;
 }
 
+static struct update_here world_here(const struct world *w)
+{
+    int committed = number_of(w->row.committed);
+    int previous = number_of(w->row.previous);
+    return (struct update_here){.committed = committed != NONE && w->complete[committed],
+                                .previous = previous != NONE && w->complete[previous]};
+}
+
+/* A step has failed; what to do is not the walk's to say. */
+static void world_failure(struct world *w, const char *code, bool transient)
+{
+    enum update_action again = update_resume(w->row.phase);
+    switch (update_retry(&w->row, code, transient, world_here(w))) {
+    case UPDATE_TRY_AGAIN:
+        w->todo = again;
+        return;
+    case UPDATE_TRY_NEXT:
+        assert_true(w->row.object.from[0] != '\0');
+        world_event(w, UPDATE_NEXT, code);
+        return;
+    case UPDATE_TRY_NOT:
+        world_event(w, UPDATE_FAIL, code);
+        return;
+    }
+}
+
+static void act_fetch(struct world *w, int target)
+{
+    world_link(w);
+    if (!update_pick(&w->row, world_here(w))) {
+        world_event(w, UPDATE_FAIL, "object_not_found");
+        return;
+    }
+    bool delta = w->row.object.from[0] != '\0';
+    if (chance(w, 8)) {
+        world_failure(w, "object_digest_mismatch", false);
+        return;
+    }
+    if (chance(w, 30)) {
+        world_failure(w, "server_unreachable", true);
+        return;
+    }
+    w->object_here[target] = w->object_here[target] || !delta;
+    w->delta_here[target] = w->delta_here[target] || delta;
+    w->deltas += delta;
+    world_event(w, UPDATE_FETCHED, NULL);
+}
+
+static void act_unpack(struct world *w, int target)
+{
+    bool delta = w->row.object.from[0] != '\0';
+    int from = number_of(w->row.object.from);
+    if (delta ? !w->delta_here[target] : !w->object_here[target]) {
+        world_event(w, UPDATE_REDO, NULL);
+    } else if (delta && (w->bad_delta[target] || !w->complete[from])) {
+        world_failure(w, w->bad_delta[target] ? "delta_invalid" : "delta_wrong_base", false);
+    } else if (delta && chance(w, 10)) {
+        world_failure(w, "internal", true); /* no memory */
+    } else if (w->unfit[target]) {
+        world_failure(w, "signature_untrusted", false);
+    } else {
+        w->unpacked[target] = true;
+        world_event(w, UPDATE_VERIFIED, NULL);
+    }
+}
+
 static void act_stage(struct world *w, int target)
 {
     char detail[UPDATE_DETAIL_SIZE];
-    const struct update_device device = {.hardware = "", .agent_version = "0.1.0"};
+    const struct update_device device = plain_device;
     struct manifest m = {.kind = MANIFEST_MODEL, .slot = "digits", .release_counter = w->counters[target]};
     (void)bundle_id(target, m.id);
     if (!w->complete[target] && !w->unpacked[target]) {
@@ -553,6 +914,7 @@ static void act_tidy(struct world *w)
         char id[SHA256_HEX];
         (void)bundle_id(i, id);
         w->object_here[i] = false;
+        w->delta_here[i] = false;
         w->unpacked[i] = false;
         if (!text_eq(id, w->row.committed) && !text_eq(id, w->row.previous) && w->current != i)
             w->complete[i] = false;
@@ -566,22 +928,16 @@ static void act(struct world *w)
     w->todo = UPDATE_DO_NOTHING;
     switch (todo) {
     case UPDATE_DO_FETCH:
-        world_link(w);
-        w->object_here[target] = true;
-        if (chance(w, 5))
-            world_event(w, UPDATE_FAIL, "object_digest_mismatch");
-        else if (chance(w, 30))
-            w->todo = todo; /* the server was away */
-        else
-            world_event(w, UPDATE_FETCHED, NULL);
+        act_fetch(w, target);
         return;
     case UPDATE_DO_UNPACK:
-        if (!w->object_here[target]) {
+        act_unpack(w, target);
+        return;
+    case UPDATE_DO_TEST:
+        if (!w->complete[target])
             world_event(w, UPDATE_REDO, NULL);
-            return;
-        }
-        w->unpacked[target] = !w->unfit[target];
-        world_event(w, w->unfit[target] ? UPDATE_FAIL : UPDATE_VERIFIED, "signature_untrusted");
+        else
+            world_event(w, chance(w, 4) ? UPDATE_FAIL : UPDATE_TESTED, "selftest_failed");
         return;
     case UPDATE_DO_STAGE:
         act_stage(w, target);
@@ -616,19 +972,36 @@ static void act(struct world *w)
 /* The server's newest document reaches the device. */
 static void reconcile(struct world *w)
 {
-    struct desired_slot want = want_of(w->wanted);
+    struct desired_slot want = want_now(w);
     enum update_event event;
     int previous = number_of(w->row.previous);
-    want.hold.on = w->held;
     if (update_want(&w->row, &want, w->generation, previous != NONE && w->complete[previous], &event)) {
         world_event(w, event, NULL);
     } else if (text_eq(w->row.want.bundle, want.bundle)) {
-        w->row.want = want;
+        bool anew = update_refresh(&w->row, &want, world_here(w));
         if (!w->full)
             w->journal = w->row;
         if (w->row.phase == UPDATE_HELD)
             w->todo = UPDATE_DO_WAIT;
+        if (anew)
+            w->todo = UPDATE_DO_FETCH;
     }
+}
+
+/* Somebody at the device goes back. */
+static void go_back(struct world *w)
+{
+    enum update_event event;
+    char to[SHA256_HEX];
+    (void)text_copy(to, sizeof to, update_back_to(&w->row));
+    if (update_back(&w->row, world_here(w), &event) != NULL || event != UPDATE_BACK || w->full)
+        return;
+    world_event(w, UPDATE_BACK, "rolled_back_locally");
+    w->backs++;
+    assert_int_equal(w->row.phase, UPDATE_RESTORING);
+    assert_string_equal(update_current(&w->row), to);
+    w->taken_back = number_of(w->row.want.bundle);
+    w->taken_back_at = w->generation;
 }
 
 /* kill -9, or a power cut: memory is gone, the disk is not. */
@@ -654,8 +1027,10 @@ static void crash(struct world *w)
 static void server_changes(struct world *w)
 {
     w->generation++;
-    if (pick(w, 3) != 0)
+    if (pick(w, 3) != 0) {
         w->wanted = (int)pick(w, BUNDLES);
+        w->asked = w->generation;
+    }
     w->held = pick(w, 4) == 0;
 }
 
@@ -664,8 +1039,8 @@ static void settle(struct world *w)
     w->faults = false;
     w->full = false;
     w->held = false;
-    w->generation++;
-    for (int i = 0; i < 40; i++) {
+    w->asked = ++w->generation;
+    for (int i = 0; i < 60; i++) {
         reconcile(w);
         act(w);
         check(w);
@@ -684,13 +1059,14 @@ static void settle(struct world *w)
 
 static void walk(uint64_t seed, int length, struct world *w)
 {
-    *w = (struct world){.seed = seed, .current = NONE, .faults = true, .generation = 1};
+    *w = (struct world){.seed = seed, .current = NONE, .faults = true, .generation = 1, .asked = 1, .taken_back = NONE};
     (void)text_copy(w->row.slot, sizeof w->row.slot, "digits");
     w->journal = w->row;
     for (int i = 0; i < BUNDLES; i++) {
         w->counters[i] = (int64_t)pick(w, 5) + 1;
         w->doomed[i] = pick(w, 5) == 0;
         w->unfit[i] = pick(w, 8) == 0;
+        w->bad_delta[i] = pick(w, 4) == 0;
     }
     for (int i = 0; i < length; i++) {
         uint32_t what = pick(w, 20);
@@ -700,6 +1076,8 @@ static void walk(uint64_t seed, int length, struct world *w)
             reconcile(w);
         if (what == 3)
             crash(w);
+        if (pick(w, 60) == 0)
+            go_back(w);
         if (pick(w, 40) == 0)
             w->full = !w->full && pick(w, 4) == 0;
         if (what > 3)
@@ -718,6 +1096,9 @@ static void random_walks(void **state)
     unsigned failures = 0;
     unsigned crashes = 0;
     unsigned unstored = 0;
+    unsigned deltas = 0;
+    unsigned nexts = 0;
+    unsigned backs = 0;
     for (uint64_t seed = 1; seed <= WALKS; seed++) {
         struct world w;
         walk(seed, LENGTH, &w);
@@ -726,11 +1107,17 @@ static void random_walks(void **state)
         failures += w.failures;
         crashes += w.crashes;
         unstored += w.unstored;
+        deltas += w.deltas;
+        nexts += w.nexts;
+        backs += w.backs;
     }
-    print_message("%d steps: %u commits, %u rollbacks, %u failures, %u crashes, %u times no space\n", WALKS * LENGTH,
-                  commits, rollbacks, failures, crashes, unstored);
+    print_message(
+        "%d steps: %u commits, %u rollbacks, %u failures, %u crashes, %u times no space, %u deltas, %u of them "
+        "no good, %u times back by hand\n",
+        WALKS * LENGTH, commits, rollbacks, failures, crashes, unstored, deltas, nexts, backs);
     /* The walks went where it is interesting. */
     assert_true(commits > 500 && rollbacks > 300 && failures > 1000 && crashes > 5000 && unstored > 500);
+    assert_true(deltas > 300 && nexts > 100 && backs > 200);
 }
 
 int main(void)
@@ -746,7 +1133,15 @@ int main(void)
         cmocka_unit_test(a_failed_bundle_is_tried_again_only_when_asked),
         cmocka_unit_test(unnamed),
         cmocka_unit_test(retries),
+        cmocka_unit_test(a_delta_needs_its_base),
+        cmocka_unit_test(whatever_a_delta_does_the_full_one_follows),
+        cmocka_unit_test(memory_and_servers_of_a_delta),
+        cmocka_unit_test(a_newer_document_of_the_same_target),
+        cmocka_unit_test(going_back_by_hand),
+        cmocka_unit_test(going_back_needs_a_version),
+        cmocka_unit_test(going_back_out_of_an_update),
         cmocka_unit_test(admission),
+        cmocka_unit_test(admission_of_equipment),
         cmocka_unit_test(recovery),
         cmocka_unit_test(names),
         cmocka_unit_test(random_walks),

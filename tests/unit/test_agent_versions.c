@@ -229,7 +229,7 @@ static void tidying_keeps_what_is_needed(void **state)
     assert_int_not_equal(stat("download/x.part", &st), 0);
 
     row = row_of(UPDATE_DOWNLOADING, "d", b, a);
-    (void)text_copy(row.want.object, sizeof row.want.object, c);
+    (void)text_copy(row.object.sha256, sizeof row.object.sha256, c);
     assert_int_equal(file_write(part, "half", 4, 0600), ERR_OK);
     versions_tidy(&row, 1);
     assert_true(here(a) && here(b));
