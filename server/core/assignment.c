@@ -114,7 +114,7 @@ bool slot_phase_parse(const char *name, enum slot_phase *ret_phase)
 /* The device is well, the bundle is not for it. */
 static bool does_not_fit(const char *code)
 {
-    static const char *const codes[] = {"does_not_fit", "agent_too_old", "disk_full"};
+    static const char *const codes[] = {"does_not_fit", "agent_too_old", "disk_full", "runtime_unfit"};
     return text_index(code, codes, sizeof codes / sizeof codes[0]) >= 0;
 }
 
