@@ -14,6 +14,8 @@ enum err bundle_verify(int fd, const struct trust *trust, struct manifest **ret_
                        struct err_info *info)
 {
     static const struct bundle_sink nowhere = {0};
+    if (trust == NULL)
+        return err_set(info, ERR_INTERNAL, "no keys to trust");
     return bundle_read(fd, trust, &nowhere, ret_manifest, ret_keys, info);
 }
 
@@ -25,12 +27,6 @@ struct signing {
     struct writer *writer;
 };
 
-static enum err entry_put(struct writer *w, const char *name, const void *bytes, size_t len, struct err_info *info)
-{
-    enum err e = writer_entry(w, name, (int64_t)len, info);
-    return e == ERR_OK ? writer_bytes(w, bytes, len, info) : e;
-}
-
 static enum err signature_put(struct signing *s, const struct manifest *m, const char *id, struct err_info *info)
 {
     char name[64];
@@ -39,7 +35,7 @@ static enum err signature_put(struct signing *s, const struct manifest *m, const
     (void)snprintf(name, sizeof name, MANIFEST_NAME ".%s.minisig", id);
     (void)snprintf(comment, sizeof comment, "muster bundle %s@%s", m->slot, m->version);
     enum err e = minisig_sign(s->key, m->raw, m->raw_len, comment, &text);
-    return e == ERR_OK ? entry_put(s->writer, name, text, strlen(text), info) : e;
+    return e == ERR_OK ? writer_text(s->writer, name, text, strlen(text), info) : e;
 }
 
 static enum err signing_head(void *user, const struct manifest *m, const struct bundle_signature *signatures,
@@ -51,11 +47,11 @@ static enum err signing_head(void *user, const struct manifest *m, const struct 
     int64_t created_ms = json_integer_value(json_object_get(m->json, "created"));
     enum err e = writer_new(s->path, created_ms, &s->writer, info);
     if (e == ERR_OK)
-        e = entry_put(s->writer, MANIFEST_NAME, m->raw, m->raw_len, info);
+        e = writer_text(s->writer, MANIFEST_NAME, m->raw, m->raw_len, info);
     for (size_t i = 0; e == ERR_OK && i < count; i++) {
         if (strcmp(signatures[i].id, id) == 0)
             return err_code(info, ERR_CONFLICT, "already_signed", "key %s has already signed this bundle", id);
-        e = entry_put(s->writer, signatures[i].name, signatures[i].text, signatures[i].len, info);
+        e = writer_text(s->writer, signatures[i].name, signatures[i].text, signatures[i].len, info);
     }
     if (e == ERR_OK && count == BUNDLE_KEYS_MAX)
         return err_code(info, ERR_TOO_LARGE, "too_many_keys", "a bundle has at most %d signatures", BUNDLE_KEYS_MAX);

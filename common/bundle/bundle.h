@@ -65,8 +65,9 @@ struct bundle_delta_report {
 
 /* Makes the delta bundle that turns what an extracted old bundle has into a new one. Both fds are full bundles, read
  * from their beginning; they must have been verified by the caller. Each file is predicted from the old file of the
- * same path, else from the closest by name and size; what does not get smaller travels in full. scratch: an existing
- * directory for temporary files. Writes the file out in one step. ERR_CONFLICT code `bundle_slots_differ`. */
+ * same path, else from the closest by name and size; what does not get smaller, or cannot be rebuilt within a device's
+ * memory, travels in full. scratch: an existing directory with room for the files of both. Writes the file out in one
+ * step. ret_report may be NULL. ERR_CONFLICT code `bundle_slots_differ`; else as bundle_verify and delta_create. */
 struct delta_options;
 [[nodiscard]] enum err bundle_delta(int old_fd, int new_fd, const struct delta_options *options, const char *scratch,
                                     const char *out, struct bundle_delta_report *ret_report, struct err_info *info);

@@ -222,9 +222,7 @@ enum err bundle_create(const json_t *head, const struct bundle_file *files, size
     if (e == ERR_OK)
         e = writer_new(out, created_ms, &w, info);
     if (e == ERR_OK)
-        e = writer_entry(w, MANIFEST_NAME, (int64_t)m->raw_len, info);
-    if (e == ERR_OK)
-        e = writer_bytes(w, m->raw, m->raw_len, info);
+        e = writer_text(w, MANIFEST_NAME, m->raw, m->raw_len, info);
     for (size_t i = 0; e == ERR_OK && i < m->payload_count; i++)
         e = payload_write(&c, w, &m->payload[i], info);
     if (e == ERR_OK)

@@ -3,6 +3,7 @@
 #include "common/base/cleanup.h"
 #include "common/base/file.h"
 #include "common/bundle/reader.h"
+#include "common/delta/delta.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -199,6 +200,16 @@ static enum err extraction_head(void *user, const struct manifest *m, const stru
     return e;
 }
 
+/* A file for a delta. No file of a bundle can have its name, and it loses it at once. */
+static enum err delta_start(struct extraction *x, struct err_info *info)
+{
+    static const char name[] = "delta~";
+    x->delta_fd = beneath_open(x->dir, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
+    if (x->delta_fd < 0 || unlinkat(x->dir, name, 0) != 0)
+        return failed(info, name, errno);
+    return ERR_OK;
+}
+
 static enum err extraction_begin(void *user, const struct bundle_item *item, struct err_info *info)
 {
     struct extraction *x = user;
@@ -207,7 +218,7 @@ static enum err extraction_begin(void *user, const struct bundle_item *item, str
         return err_code(info, ERR_CONFLICT, "delta_wrong_base",
                         "this is a delta bundle, and no files of an older version are here");
     if (item->form == BUNDLE_DELTA)
-        return err_code(info, ERR_UNSUPPORTED, "delta_unsupported", "this version cannot rebuild deltas");
+        e = delta_start(x, info);
     return e == ERR_OK ? file_start(x, item->file->path, info) : e;
 }
 
@@ -260,6 +271,19 @@ static enum err same_copy(struct extraction *x, const struct manifest_file *file
     return e;
 }
 
+static enum err delta_rebuild(struct extraction *x, const struct manifest_file *file, struct err_info *info)
+{
+    cleanup_fd int old = -1;
+    cleanup_fd int delta = x->delta_fd;
+    struct delta_info about = {0};
+    const struct delta_expect expect = {.new_sha256 = file->sha256, .new_size = file->size};
+    x->delta_fd = -1;
+    enum err e = delta_inspect(delta, &about, info);
+    if (e == ERR_OK)
+        e = old_open(x, about.old_sha256, &old, info);
+    return e == ERR_OK ? delta_apply(old, delta, x->fd, &expect, info) : e;
+}
+
 /* Whatever made the file: its bytes decide. */
 static enum err made_check(struct extraction *x, const struct bundle_item *item, struct err_info *info)
 {
@@ -284,6 +308,8 @@ static enum err extraction_end(void *user, const struct bundle_item *item, struc
     enum err e = ERR_OK;
     if (item->form == BUNDLE_SAME)
         e = same_copy(x, first, info);
+    else if (item->form == BUNDLE_DELTA)
+        e = delta_rebuild(x, first, info);
     if (e == ERR_OK && item->form != BUNDLE_FULL)
         e = made_check(x, item, info);
     if (e == ERR_OK)
@@ -294,8 +320,8 @@ static enum err extraction_end(void *user, const struct bundle_item *item, struc
     return e;
 }
 
-enum err bundle_extract(int fd, const struct trust *trust, const struct bundle_olds *olds, int dir,
-                        struct manifest **ret_manifest, struct bundle_keys *ret_keys, struct err_info *info)
+enum err bundle_unpack(int fd, const struct trust *trust, const struct bundle_olds *olds, int dir,
+                       struct manifest **ret_manifest, struct bundle_keys *ret_keys, struct err_info *info)
 {
     struct extraction x = {.dir = dir, .fd = -1, .delta_fd = -1, .olds = olds};
     struct bundle_sink sink = {.user = &x,
@@ -324,4 +350,12 @@ enum err bundle_extract(int fd, const struct trust *trust, const struct bundle_o
     *ret_manifest = m;
     m = NULL;
     return ERR_OK;
+}
+
+enum err bundle_extract(int fd, const struct trust *trust, const struct bundle_olds *olds, int dir,
+                        struct manifest **ret_manifest, struct bundle_keys *ret_keys, struct err_info *info)
+{
+    if (trust == NULL)
+        return err_set(info, ERR_INTERNAL, "no keys to trust");
+    return bundle_unpack(fd, trust, olds, dir, ret_manifest, ret_keys, info);
 }

@@ -38,3 +38,8 @@ struct bundle_sink {
  * as in bundle.h. manifest_free() the manifest. */
 [[nodiscard]] enum err bundle_read(int fd, const struct trust *trust, const struct bundle_sink *sink,
                                    struct manifest **ret_manifest, struct bundle_keys *ret_keys, struct err_info *info);
+
+/* bundle_extract, but trust may be NULL: for a bundle that was verified before. */
+[[nodiscard]] enum err bundle_unpack(int fd, const struct trust *trust, const struct bundle_olds *olds, int dir,
+                                     struct manifest **ret_manifest, struct bundle_keys *ret_keys,
+                                     struct err_info *info);

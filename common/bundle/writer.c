@@ -91,6 +91,12 @@ enum err writer_bytes(struct writer *w, const void *bytes, size_t len, struct er
     return archive_write_data(w->archive, bytes, len) == (la_ssize_t)len ? ERR_OK : archive_failed(w, info);
 }
 
+enum err writer_text(struct writer *w, const char *name, const void *bytes, size_t len, struct err_info *info)
+{
+    enum err e = writer_entry(w, name, (int64_t)len, info);
+    return e == ERR_OK ? writer_bytes(w, bytes, len, info) : e;
+}
+
 enum err writer_commit(struct writer *w, struct err_info *info)
 {
     char parent[PATH_MAX];

@@ -15,6 +15,10 @@ struct writer;
 [[nodiscard]] enum err writer_entry(struct writer *w, const char *name, int64_t size, struct err_info *info);
 [[nodiscard]] enum err writer_bytes(struct writer *w, const void *bytes, size_t len, struct err_info *info);
 
+/* A whole small entry. */
+[[nodiscard]] enum err writer_text(struct writer *w, const char *name, const void *bytes, size_t len,
+                                   struct err_info *info);
+
 /* Finishes the archive, makes it durable and gives it its name. */
 [[nodiscard]] enum err writer_commit(struct writer *w, struct err_info *info);
 
