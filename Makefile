@@ -39,7 +39,7 @@ endif
 
 .PHONY: fuzz fuzz-programs fuzz-replay
 .PHONY: all programs web unit deps test unit-run integration lint format asan tsan install clean help \
-        demo demo-check demo-clean demo-password screenshots
+        demo demo-check demo-clean demo-password screenshots bench-delta bench-verify
 all: programs web
 
 $(BUILD)/%.o: %.c
@@ -159,6 +159,21 @@ test: ## install what tests need, build, run all tests; the last line says how m
 	@packaging/onnxruntime.sh >/dev/null
 	@$(MAKE) --no-print-directory programs web unit fuzz-replay $(BUILD)/drop_plugin.so
 	@exec /usr/bin/python3 tests/run.py --build $(BUILD)
+
+# A program that runs another and says what it took.
+$(BUILD)/bench/measure: tests/bench/measure.c
+	@mkdir -p $(@D)
+	$(Q)$(CC) -std=gnu2x -D_GNU_SOURCE -O2 $(WARNINGS) -o $@ $<
+
+bench-delta: ## sizes, times and memory of deltas beside other tools; fails when a limit is missed (BENCH=--quick, BENCH="--extra DIR")
+	@packaging/deps.sh build bench
+	@$(MAKE) --no-print-directory programs $(BUILD)/bench/measure
+	@exec /usr/bin/python3 -B tests/bench/delta.py --build $(BUILD) $(BENCH)
+
+bench-verify: ## how fast a bundle is verified, beside sha256sum (BENCH=--quick)
+	@packaging/deps.sh build bench
+	@$(MAKE) --no-print-directory programs
+	@exec /usr/bin/python3 -B tests/bench/verify.py --build $(BUILD) $(BENCH)
 
 screenshots: ## docs/img/*.png, taken from a real server
 	@packaging/deps.sh build run web test

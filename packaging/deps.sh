@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the Debian 12 or 13 packages that a job needs, and nothing that is there already.
-#   packaging/deps.sh build|run|web|test|lint|fuzz ...
+#   packaging/deps.sh build|run|web|test|lint|fuzz|bench ...
 # As root, or as a user with sudo. Services that come with a package are neither started nor left enabled.
 set -eu
 
@@ -12,6 +12,7 @@ test="libcmocka-dev python3-pytest python3-yaml python3-jsonschema python3-psyco
       minisign mosquitto-dev mosquitto-clients chromium fonts-dejavu-core"
 fuzz="clang libclang-rt-dev llvm"
 lint="clang-format clang-tidy clang cppcheck shellcheck mandoc"
+bench="python3 python3-numpy libopenblas0-pthread bsdiff xdelta3 zstd openssl"
 
 wanted=""
 for group in "$@"; do
@@ -21,9 +22,10 @@ for group in "$@"; do
     web) wanted="$wanted $web" ;;
     test) wanted="$wanted $test" ;;
     lint) wanted="$wanted $lint" ;;
+    bench) wanted="$wanted $bench" ;;
     fuzz) wanted="$wanted $fuzz" ;;
     *)
-        echo "deps.sh: unknown group '$group'; groups are build, run, web, test, lint, fuzz" >&2
+        echo "deps.sh: unknown group '$group'; groups are build, run, web, test, lint, fuzz, bench" >&2
         exit 2
         ;;
     esac
