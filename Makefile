@@ -185,7 +185,7 @@ lint: ## clang-format, clang-tidy, cppcheck, shellcheck, console checks
 	@packaging/lint.sh $(ALL_C)
 
 format: ## clang-format everything in place
-	clang-format -i $(ALL_C) $(ALL_H) $(wildcard tests/unit/*.c tests/faults/*.c tests/fuzz/*.[ch])
+	clang-format -i $(ALL_C) $(ALL_H) $(wildcard tests/unit/*.c tests/faults/*.c tests/bench/*.c tests/fuzz/*.[ch])
 
 asan: ## unit and integration tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	@packaging/deps.sh build run web test
