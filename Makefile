@@ -62,7 +62,7 @@ endif
 .PHONY: without-infer
 without-infer:
 	@echo "muster-infer is left out: ONNX Runtime's header is not in $(ORT_HOME)/include; get it with packaging/onnxruntime.sh"
-$(BUILD)/agent/infer/%.o $(BUILD)/common/infer/%.o: CPPFLAGS += -isystem $(ORT_HOME)/include
+$(BUILD)/agent/infer/%.o $(BUILD)/common/infer/%.o $(BUILD)/cli/judge.o: CPPFLAGS += -isystem $(ORT_HOME)/include
 
 programs: $(addprefix $(BUILD)/,$(PROGRAMS))
 

@@ -103,7 +103,7 @@ static enum err option_take(struct cli *cli, int argc, char **argv, int *i)
     }
     if (o->kind == OPTION_FLAG && value != NULL)
         return usage_error(cli, "--%s takes no value", o->name);
-    if (o->kind == OPTION_FLAG)
+    if (o->kind == OPTION_FLAG || (o->kind == OPTION_MAYBE && value == NULL))
         value = "";
     else if (value == NULL && *i + 1 < argc)
         value = argv[++*i];
@@ -224,8 +224,11 @@ static void indented(const char *lines)
 static void option_help(const struct option *o)
 {
     char flag[64];
-    (void)snprintf(flag, sizeof flag, "--%s%s%s%s", o->name, o->value == NULL ? "" : " ",
-                   o->value == NULL ? "" : o->value, o->kind == OPTION_LIST ? "..." : "");
+    if (o->kind == OPTION_MAYBE)
+        (void)snprintf(flag, sizeof flag, "--%s[=%s]", o->name, o->value);
+    else
+        (void)snprintf(flag, sizeof flag, "--%s%s%s%s", o->name, o->value == NULL ? "" : " ",
+                       o->value == NULL ? "" : o->value, o->kind == OPTION_LIST ? "..." : "");
     printf("  %-28s %s%s\n", flag, o->help, o->required ? " (required)" : "");
 }
 

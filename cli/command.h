@@ -13,7 +13,13 @@
 
 struct cli;
 
-enum option_kind { OPTION_FLAG, OPTION_TEXT, OPTION_LIST, OPTION_INT };
+enum option_kind {
+    OPTION_FLAG,
+    OPTION_MAYBE, /* a flag that may have a value: --name or --name=VALUE; "" without one */
+    OPTION_TEXT,
+    OPTION_LIST,
+    OPTION_INT
+};
 
 struct option {
     const char *name; /* without "--"; NULL ends a table */
