@@ -11,6 +11,7 @@ extern const struct command commands_rollout_watch[];
 extern const struct command commands_bundle_store[];
 extern const struct command commands_bundle[];
 extern const struct command commands_delta[];
+extern const struct command commands_delta_server[];
 extern const struct command commands_profile[];
 extern const struct command commands_key[];
 extern const struct command commands_alert[];

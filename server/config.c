@@ -33,6 +33,14 @@ static const struct conf_option OPTIONS[] = {
     {"statement_timeout_ms", CONF_INT, "10000", 100, 600000, "longest database statement, ms"},
     {"orchestrator_period_ms", CONF_INT, "500", 50, 60000, "time between two looks at the rollouts, ms"},
     {"alert_period_ms", CONF_INT, "1000", 100, 60000, "time between two looks at the alerts, ms"},
+    {"delta_make", CONF_BOOL, "true", 0, 0, "make deltas between the versions that the fleet runs"},
+    {"delta_effort", CONF_TEXT, "best", 0, 0, "best (smallest) or fast"},
+    {"delta_threads", CONF_INT, "1", 0, 256, "threads that make one delta; 0: one per core"},
+    {"delta_memory_mb", CONF_INT, "4096", 64, 16777216, "most memory of the process that makes one, MiB"},
+    {"delta_timeout_s", CONF_INT, "3600", 1, 604800, "most time for one, s"},
+    {"delta_saving_mb", CONF_INT, "1", 0, 16777216, "least bytes that a delta must save over the fleet, MiB"},
+    {"delta_lease_s", CONF_NUMBER, "60", 1, 3600, "a server that is silent for so long has lost its delta, s"},
+    {"delta_period_ms", CONF_INT, "2000", 50, 600000, "time between two looks at what deltas are wanted, ms"},
     {"session_idle_s", CONF_INT, "1800", 300, 604800, "a login ends when it was not used for so long, s"},
     {"session_max_s", CONF_INT, "43200", 60, 2592000, "a login ends after so long at the latest, s"},
     {"login_per_minute", CONF_INT, "10", 1, 100000, "logins tried a minute, by address and by account"},
@@ -87,6 +95,10 @@ enum err config_check(const struct conf *conf, struct err_info *info)
                          conf_int(conf, "api_port"));
     if (conf_int(conf, "session_idle_s") > conf_int(conf, "session_max_s"))
         return err_field(info, ERR_INVALID, "session_idle_s", "session_idle_s is more than session_max_s");
+    const char *effort = conf_text(conf, "delta_effort");
+    if (!text_eq(effort, "best") && !text_eq(effort, "fast"))
+        return err_field(info, ERR_INVALID, "delta_effort", "delta_effort = \"%.40s\": best or fast is expected",
+                         effort);
     return brokers_check(conf, info);
 }
 

@@ -5,6 +5,7 @@
 #include "common/base/text.h"
 #include "common/base/version.h"
 #include "server/admin.h"
+#include "server/artifact/delta_work.h"
 #include "server/config.h"
 #include "server/migrate.h"
 #include "server/pki/init.h"
@@ -164,6 +165,8 @@ int main(int argc, char **argv)
     struct conf *conf = NULL;
     int rest = 0;
     char ask = 0;
+    if (argc > 1 && strcmp(argv[1], DELTA_WORK_COMMAND) == 0)
+        return delta_work_main(argc - 2, argv + 2); /* a child of a server: it has all it needs in argv */
     enum err e = conf_load(&config_musterd, argc, argv, &conf, &rest, &ask, &info);
     if (e != ERR_OK)
         return fail(&info, e);

@@ -7,6 +7,7 @@
 #include "server/admin.h"
 #include "server/alert/engine.h"
 #include "server/artifact/checker.h"
+#include "server/artifact/delta_maker.h"
 #include "server/artifact/object_cache.h"
 #include "server/http/broadcast.h"
 #include "server/http/http.h"
@@ -38,6 +39,7 @@ struct parts {
     struct publisher *publisher;
     struct orchestrator *orchestrator;
     struct alert_engine *alerts;
+    struct delta_maker *deltas;
 };
 
 /* ---- signals: blocked in every thread, taken by the main one */
@@ -216,7 +218,9 @@ static enum err engines_start(struct parts *p, const struct conf *conf, struct e
         .link = p->mqtt,
     };
     enum err e = orchestrator_start(conf, desired_hint, p->mqtt, &p->orchestrator, info);
-    return e == ERR_OK ? alert_engine_start(&alerts, &p->alerts, info) : e;
+    if (e == ERR_OK)
+        e = alert_engine_start(&alerts, &p->alerts, info);
+    return e == ERR_OK ? delta_maker_start(conf, p->server.objects, &p->deltas, info) : e;
 }
 
 static enum err http_parts_start(struct parts *p, const struct conf *conf, struct err_info *info)
@@ -244,6 +248,7 @@ static void parts_stop(struct parts *p)
 {
     http_stop(p->http);
     broadcast_stop(p->server.broadcast); /* when HTTP was never started */
+    delta_maker_stop(p->deltas);
     alert_engine_stop(p->alerts);
     orchestrator_stop(p->orchestrator);
     publisher_stop(p->publisher);

@@ -2,6 +2,15 @@
 
 #include "server/store/records.h"
 
+/* Ways to get bundle b: a delta from what the device runs, from what it keeps, and always the whole. A delta that
+ * becomes ready later moves no generation: it is in the next document, and nobody waits for it. */
+#define WAYS_SQL                                                                                                       \
+    "SELECT CASE WHEN x.from_bundle = q.running THEN 1 ELSE 2 END AS k, jsonb_build_object('sha256', y.sha256,"        \
+    "       'size', y.size::text, 'encoding', 'delta', 'from', x.from_bundle) AS way"                                  \
+    " FROM delta x JOIN object y ON y.sha256 = x.object_sha256"                                                        \
+    " WHERE x.to_bundle = b.id AND x.state = 'ready' AND x.from_bundle IN (q.running, q.previous)"                     \
+    " UNION ALL SELECT 3, jsonb_build_object('sha256', o.sha256, 'size', o.size::text, 'encoding', 'full')"
+
 enum err desired_document(struct db *db, const char *device_id, double beat_s, char **ret_json, struct err_info *info)
 {
     /* Of several holds the one that lasts longest is told. One that has run out and cancels stays until the
@@ -12,9 +21,9 @@ enum err desired_document(struct db *db, const char *device_id, double beat_s, c
         "   'slots', coalesce((SELECT jsonb_object_agg(s.slot, jsonb_build_object("
         "           'bundle', s.bundle_id, 'version', b.version, 'probation_s', s.probation_s,"
         "           'asked', s.asked::text, 'hold', CASE WHEN s.holdable THEN h.hold END,"
-        "           'objects', jsonb_build_array(jsonb_build_object('sha256', o.sha256, 'size', o.size::text,"
-        "                                                           'encoding', 'full'))))"
+        "           'objects', (SELECT jsonb_agg(w.way ORDER BY w.k) FROM (" WAYS_SQL ") w)))"
         "       FROM desired_slot s JOIN bundle b ON b.id = s.bundle_id JOIN object o ON o.sha256 = b.object_sha256"
+        "       LEFT JOIN device_slot q ON q.device_id = s.device_id AND q.slot = s.slot"
         "       WHERE s.device_id = d.id), '{}'))"
         " FROM device d LEFT JOIN desired w ON w.device_id = d.id LEFT JOIN LATERAL ("
         "   SELECT jsonb_build_object('reason', h.reason, 'owner', h.owner, 'since', ms(h.since),"
@@ -32,8 +41,10 @@ enum err desired_allows_object(struct db *db, const char *device_id, const char 
 {
     cleanup_rows struct rows *rows = NULL;
     enum err e = db_query(db,
+                          /* any delta to the bundle: what a device runs may have changed since it was told */
                           "SELECT EXISTS (SELECT 1 FROM desired_slot s JOIN bundle b ON b.id = s.bundle_id"
-                          " WHERE s.device_id = $1::text AND b.object_sha256 = $2::text)",
+                          " WHERE s.device_id = $1::text AND (b.object_sha256 = $2::text OR EXISTS (SELECT 1"
+                          " FROM delta x WHERE x.to_bundle = b.id AND x.object_sha256 = $2::text)))",
                           DB_ARGS(db_text(device_id), db_text(sha256)), &rows, info);
     if (e == ERR_OK)
         *ret_allowed = rows_flag(rows, 0, 0);

@@ -13,7 +13,7 @@
 [[nodiscard]] enum err desired_document(struct db *db, const char *device_id, double beat_s, char **ret_json,
                                         struct err_info *info);
 
-/* Whether the device's desired document names the object. */
+/* Whether the object is a way to get a bundle that the device is to run. */
 [[nodiscard]] enum err desired_allows_object(struct db *db, const char *device_id, const char *sha256,
                                              bool *ret_allowed, struct err_info *info);
 

@@ -7,7 +7,7 @@ from conftest import ROOT
 # Codes that never leave a program: of key files and signing on the command line, of the leader's fence, of the server's own start,
 # of the model runtime, of deltas.
 NOT_HTTP = {"key_invalid", "key_encrypted", "already_signed", "not_leader", "no_release_keys", "runtime_missing", "runtime_unfit",
-            "delta_wrong_base", "delta_invalid", "delta_unsupported", "bundle_slots_differ"}
+            "delta_wrong_base", "delta_invalid", "delta_unsupported", "lease_lost"}
 
 
 def test_every_code_is_documented():

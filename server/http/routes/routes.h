@@ -17,6 +17,7 @@ extern const struct route_table routes_devices;
 extern const struct route_table routes_telemetry;
 extern const struct route_table routes_bundles;
 extern const struct route_table routes_uploads;
+extern const struct route_table routes_deltas;
 extern const struct route_table routes_objects;
 extern const struct route_table routes_rollouts;
 extern const struct route_table routes_rollout_plans;
