@@ -141,6 +141,8 @@ def test_plan_made_and_told(lab, fleet, maker, openapi):
     fleet.run("told-3", "digits", two["id"], one["id"])
     fleet.run("told-4", "digits", hashlib.sha256(b"foreign").hexdigest())
     lab.roll_out("2.0.0", "--query", "name:told-*", "--wave", "100%:soak=0")
+    fleet.run("told-1", "digits", one["id"])  # they are reachable
+    fleet.run("told-4", "digits", hashlib.sha256(b"foreign").hexdigest())
     for name in ["told-1", "told-4"]:
         wait_for("the offer", lambda: fleet.device(name).request("GET", "/device/v1/desired")[1]["slots"], 10)
     full = {"sha256": two["object_sha256"], "size": two["size"], "encoding": "full"}
@@ -172,6 +174,7 @@ def test_the_kept_version_serves_too(lab, fleet, maker):
     wait_state(lab, "kept@3.0.0", "1.0.0", "ready")
     wait_state(lab, "kept@3.0.0", "2.0.0", "ready")
     lab.ctl.json("rollout", "create", "--bundle", "kept@3.0.0", "--query", "name:kept-9", "--wave", "100%:soak=0")
+    fleet.run("kept-9", "kept", two["id"], one["id"])  # it is reachable
     objects = wait_for("the offer", lambda: fleet.device("kept-9").request("GET", "/device/v1/desired")[1]["slots"].get("kept"), 10)["objects"]
     assert [o.get("from") for o in objects] == [two["id"], one["id"], None]
     assert int(objects[1]["size"]) < int(objects[0]["size"]) < int(objects[2]["size"])
@@ -285,8 +288,8 @@ def test_stopping_gives_the_lease_back(lab, fleet, maker):
 
 def test_failures_are_told_and_end(lab, fleet, maker):
     """Without memory it fails each time: the reason is recorded, it is tried four times, and by hand again."""
-    one = bundle(lab, "fails", "1.0.0", V1 * 8)
-    bundle(lab, "fails", "2.0.0", V2 * 8)
+    one = bundle(lab, "fails", "1.0.0", V1 * 4)
+    bundle(lab, "fails", "2.0.0", V2 * 4)
     server = maker({**QUICK, "delta_timeout_s": 1, "delta_effort": "best"})
     fleet.run("fails-1", "fails", one["id"])
     first = wait_state(lab, "fails@2.0.0", "1.0.0", "wanted")

@@ -185,8 +185,9 @@ def test_two_owners_do_not_meet(lab):
     assert put(lab, data, 0, MIB, token=other)[0] == 202
     assert put(lab, data, MIB, len(data))[0] == 201
     assert put(lab, data, MIB, len(data), token=other)[0] == 200
+    assert kept(lab) == "1 1"
     lab.sql("UPDATE upload SET expires_at = now() - interval '1 s'")
-    lab.sql("DELETE FROM blob WHERE id IN (SELECT blob FROM upload)")
+    wait_for("the other's upload to go", lambda: kept(lab) == "0 0", 30)
 
 
 def test_several_clients_send_one_upload(lab, second):
