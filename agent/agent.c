@@ -193,9 +193,12 @@ static enum err updater_build(struct agent *agent, struct err_info *info)
         .ready = app_ready, .exited = app_exited, .failed = app_failed, .passed = app_passed, .user = agent};
     if (e == ERR_OK)
         e = apps_open(agent->loop, &agent->settings->apps, &agent->fetch_setup, &app_hooks, &agent->apps);
+    const struct self_hooks self_hooks = {.ready = app_ready, .passed = app_passed, .user = agent};
+    if (e == ERR_OK)
+        e = self_open(agent->loop, agent->settings->launch, agent->settings->report_s, &self_hooks, &agent->self);
     if (e != ERR_OK)
         return e;
-    agent->runner = (struct runner){.supervisor = agent->supervisor, .apps = agent->apps};
+    agent->runner = (struct runner){.supervisor = agent->supervisor, .apps = agent->apps, .self = agent->self};
     struct updater_parts parts = {.loop = agent->loop,
                                   .state = agent->state,
                                   .spool = agent->spool,
@@ -268,6 +271,11 @@ enum err agent_open(struct loop *loop, const struct agent_settings *settings, st
     return ERR_OK;
 }
 
+bool agent_leaving(const struct agent *agent)
+{
+    return self_leaving(agent->self);
+}
+
 void agent_close(struct agent *agent)
 {
     if (agent == NULL)
@@ -279,6 +287,7 @@ void agent_close(struct agent *agent)
     link_close(agent->link);
     updater_close(agent->updater);
     apps_close(agent->apps);
+    self_close(agent->self);
     supervisor_close(agent->supervisor);
     sensors_stop(agent->sensors);
     spool_close(agent->spool);

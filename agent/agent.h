@@ -3,6 +3,7 @@
 
 #include "agent/apps/apps.h"
 #include "agent/identity/enrolment.h"
+#include "agent/self/launch.h"
 #include "agent/supervise/supervisor.h"
 #include "common/base/err.h"
 
@@ -20,6 +21,8 @@ struct agent_settings {
     int64_t signatures;       /* how many different keys must have signed a bundle */
     int64_t download_bytes_s; /* 0: as fast as it goes */
     const char *sysfs_root, *proc_root;
+    const struct launch *launch;
+    int report_s; /* for a new version of the agent */
     int64_t spool_bytes;
     int64_t health_ms, data_ms, poll_ms;
 };
@@ -27,6 +30,9 @@ struct agent_settings {
 /* Builds everything and starts what is installed; needs no network. */
 [[nodiscard]] enum err agent_open(struct loop *loop, const struct agent_settings *settings, struct agent **ret_agent,
                                   struct err_info *info);
+
+/* Another version of the agent is to run: the loop has ended for it. */
+bool agent_leaving(const struct agent *agent);
 
 /* Says goodbye, ends all children, frees. NULL is fine. */
 void agent_close(struct agent *agent);

@@ -25,6 +25,7 @@ struct agent {
     struct spool *spool;
     struct supervisor *supervisor;
     struct apps *apps;
+    struct self *self;
     struct runner runner;
     struct updater *updater;
     struct sensors *sensors;

@@ -1,7 +1,9 @@
 /* muster-agent: settings, signals, the loop. */
 
 #include "agent/agent.h"
+#include "agent/self/launch.h"
 #include "common/base/cleanup.h"
+#include "common/base/clock.h"
 #include "common/base/conf.h"
 #include "common/base/file.h"
 #include "common/base/log.h"
@@ -22,7 +24,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { EXIT_CONFIG = 78 /* EX_CONFIG of sysexits.h */, NAME_MAX_LEN = 63 };
+enum {
+    EXIT_CONFIG = 78, /* EX_CONFIG of sysexits.h */
+    NAME_MAX_LEN = 63,
+    LOCK_TRIES = 20,
+    LOCK_STEP_MS = 100
+};
 
 static const struct conf_option options[] = {
     {"name", CONF_TEXT, "", 0, 0, "name of the device, unique in the fleet; none: the host's name"},
@@ -44,6 +51,7 @@ static const struct conf_option options[] = {
     {"fetch_path", CONF_PATH, "", 0, 0, "muster-fetch; none: beside muster-agent, or in ../libexec/muster"},
     {"infer_path", CONF_PATH, "", 0, 0, "muster-infer; none: beside muster-agent, or in ../libexec/muster"},
     {"systemctl_path", CONF_PATH, "/usr/bin/systemctl", 0, 0, "systemctl, for apps that are systemd units"},
+    {"agent_report_s", CONF_INT, "300", 1, 86400, "seconds in which a new version of the agent must reach the server"},
     {"health_s", CONF_NUMBER, "30", 0.2, 3600, "seconds between health readings"},
     {"data_s", CONF_NUMBER, "5", 0.2, 3600, "seconds between collections of inference counts"},
     {"poll_s", CONF_NUMBER, "900", 1, 86400, "seconds between questions for the desired state"},
@@ -82,11 +90,22 @@ static enum err path_take(const struct conf *conf, const char *key, char out[PAT
     return ERR_OK;
 }
 
-/* The configured program, or the one that was built or installed together with this one. */
-static enum err program_find(const struct conf *conf, const char *key, const char *name, char out[PATH_MAX],
-                             struct err_info *info)
+/* The program that was built or installed together with the one at path. */
+static bool program_beside(const char *path, const char *name, char out[PATH_MAX])
 {
     static const char *const places[] = {"", "../libexec/muster/"};
+    const char *slash = strrchr(path, '/');
+    for (size_t i = 0; slash != NULL && i < 2; i++)
+        if (snprintf(out, PATH_MAX, "%.*s/%s%s", (int)(slash - path), path, places[i], name) < PATH_MAX &&
+            access(out, X_OK) == 0)
+            return true;
+    return false;
+}
+
+/* The configured program, or the one that belongs to this version, or the one that was installed. */
+static enum err program_find(const struct conf *conf, const struct launch *launch, const char *key, const char *name,
+                             char out[PATH_MAX], struct err_info *info)
+{
     char here[PATH_MAX];
     enum err e = path_take(conf, key, out, info);
     if (e != ERR_OK)
@@ -94,17 +113,15 @@ static enum err program_find(const struct conf *conf, const char *key, const cha
     ssize_t n = readlink("/proc/self/exe", here, sizeof here - 1);
     if (out[0] == '\0' && n > 0) {
         here[n] = '\0';
-        *(strrchr(here, '/') + 1) = '\0';
-        for (size_t i = 0; i < 2; i++)
-            if (snprintf(out, PATH_MAX, "%s%s%s", here, places[i], name) < PATH_MAX && access(out, X_OK) == 0)
-                return ERR_OK;
+        if (program_beside(here, name, out) || program_beside(launch->launcher, name, out))
+            return ERR_OK;
     }
     if (access(out, X_OK) == 0)
         return ERR_OK;
     return err_field(info, ERR_NOT_FOUND, key, "%s: %s is not a program: %s", key, out, strerror(errno));
 }
 
-static enum err paths_take(const struct conf *conf, struct paths *p, struct err_info *info)
+static enum err paths_take(const struct conf *conf, const struct launch *launch, struct paths *p, struct err_info *info)
 {
     const struct {
         const char *key;
@@ -116,8 +133,8 @@ static enum err paths_take(const struct conf *conf, struct paths *p, struct err_
     for (size_t i = 0; e == ERR_OK && i < sizeof plain / sizeof plain[0]; i++)
         e = path_take(conf, plain[i].key, plain[i].out, info);
     if (e == ERR_OK)
-        e = program_find(conf, "fetch_path", "muster-fetch", p->fetch_path, info);
-    if (e == ERR_OK && program_find(conf, "infer_path", "muster-infer", p->infer_path, info) != ERR_OK)
+        e = program_find(conf, launch, "fetch_path", "muster-fetch", p->fetch_path, info);
+    if (e == ERR_OK && program_find(conf, launch, "infer_path", "muster-infer", p->infer_path, info) != ERR_OK)
         log_warn("infer_missing", "detail=\"%s\" action=\"everything but inference works\"", info->text);
     return e;
 }
@@ -182,6 +199,7 @@ static void settings_fill(const struct conf *conf, const struct paths *p, struct
         .download_bytes_s = conf_int(conf, "download_kbps") * 1000 / 8,
         .sysfs_root = p->sysfs_root,
         .proc_root = p->proc_root,
+        .report_s = (int)conf_int(conf, "agent_report_s"),
         .spool_bytes = conf_int(conf, "spool_mb") * 1024 * 1024,
         .health_ms = (int64_t)(conf_number(conf, "health_s") * 1000),
         .data_ms = (int64_t)(conf_number(conf, "data_s") * 1000),
@@ -199,7 +217,12 @@ static enum err state_dir_enter(const char *dir, struct err_info *info)
     int fd = open("lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
         return err_field(info, err_from_errno(errno), "state_dir", "state_dir: %s/lock: %s", dir, strerror(errno));
-    if (flock(fd, LOCK_EX | LOCK_NB) != 0)
+    int held = flock(fd, LOCK_EX | LOCK_NB);
+    for (int i = 0; held != 0 && i < LOCK_TRIES; i++) { /* one that was killed may need a moment to end */
+        clock_sleep_ms(LOCK_STEP_MS);
+        held = flock(fd, LOCK_EX | LOCK_NB);
+    }
+    if (held != 0)
         return err_field(info, ERR_CONFLICT, "state_dir", "state_dir: another muster-agent runs in %s", dir);
     return ERR_OK;
 }
@@ -227,13 +250,15 @@ static enum err signals_watch(struct loop *loop, struct loop_watch *watch, struc
     return ERR_OK;
 }
 
-static enum err agent_run(const struct conf *conf, struct paths *paths, struct err_info *info)
+static enum err agent_run(const struct conf *conf, const struct launch *launch, struct paths *paths, bool *ret_leaving,
+                          struct err_info *info)
 {
     struct loop loop = {0};
     struct loop_watch signals = {0};
     struct agent_settings settings;
     struct agent *agent = NULL;
     settings_fill(conf, paths, &settings);
+    settings.launch = launch;
     enum err e = state_dir_enter(paths->state_dir, info);
     if (e == ERR_OK)
         e = signals_watch(&loop, &signals, info);
@@ -243,6 +268,7 @@ static enum err agent_run(const struct conf *conf, struct paths *paths, struct e
         return e;
     log_info("started", "version=%s name=%s state_dir=%s", MUSTER_VERSION, paths->name, paths->state_dir);
     e = loop_run(&loop);
+    *ret_leaving = e == ERR_OK && agent_leaving(agent);
     agent_close(agent);
     log_info("stopped", "error=%s", err_name(e));
     return e == ERR_OK ? ERR_OK : err_set(info, e, "the loop has ended: %s", err_name(e));
@@ -254,12 +280,15 @@ int main(int argc, char **argv)
     struct err_info info = {0};
     int rest = 0;
     char ask = 0;
+    bool leaving = false;
+    struct launch how;
     /* One arena that gives memory back: the agent is meant to be small. */
     (void)mallopt(M_ARENA_MAX, 1);
     (void)mallopt(M_TRIM_THRESHOLD, 64 * 1024);
     (void)mallopt(M_MMAP_THRESHOLD, 64 * 1024);
     (void)umask(077);
     json_start();
+    launch(argc, argv, &how);
     enum err e = conf_load(&program, argc, argv, &conf, &rest, &ask, &info);
     (void)unsetenv("MUSTER_AGENT_TOKEN"); /* not for the children */
     if (e == ERR_OK && ask != 0) {
@@ -278,15 +307,17 @@ int main(int argc, char **argv)
     if (e == ERR_OK)
         e = log_level_take(conf, &info);
     if (e == ERR_OK)
-        e = paths_take(conf, paths, &info);
+        e = paths_take(conf, &how, paths, &info);
     if (e == ERR_OK)
         e = settings_check(conf, paths, &info);
     if (e == ERR_OK)
-        e = agent_run(conf, paths, &info);
+        e = agent_run(conf, &how, paths, &leaving, &info);
     if (e != ERR_OK)
         (void)fprintf(stderr, "muster-agent: %s%s%s\n", info.text[0] != '\0' ? info.text : err_name(e),
                       info.next[0] != '\0' ? "\n" : "", info.next);
     free(paths);
     conf_free(conf);
+    if (leaving)
+        launch_again(&how);
     return e == ERR_OK ? EXIT_SUCCESS : EXIT_CONFIG;
 }

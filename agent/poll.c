@@ -37,6 +37,8 @@ static void poll_done(void *user, const struct fetch_answer *answer)
     agent->poll_retry = RETRY_INIT(RETRY_FIRST_MS, RETRY_MOST_MS, 0.5);
     loop_timer_set(agent->loop, &agent->poll_timer,
                    retry_jitter_ms(agent->settings->poll_ms, POLL_SPREAD, random_unit()), poll_start, agent);
+    if (link_is_up(agent->link))
+        self_report(agent->self); /* both ways to the server work */
     if (json_print(json_object_get(answer->json, "desired"), &text, &len) == ERR_OK)
         poll_document(agent, text, len, "https");
 }

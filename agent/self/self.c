@@ -63,9 +63,8 @@ static void self_find(struct self *self)
         return;
     (void)snprintf(path, sizeof path, "slots/" SLOT_AGENT "/%s", self->dir);
     enum err e = versions_read(path, &manifest);
-    const struct manifest_file *program = e == ERR_OK && manifest->kind == MANIFEST_AGENT
-                                              ? manifest_file_find(manifest, manifest->agent.program)
-                                              : NULL;
+    const struct manifest_file *program =
+        e == ERR_OK && manifest->kind == MANIFEST_AGENT ? manifest_file_find(manifest, manifest->agent.program) : NULL;
     if (program != NULL && exe_is(program->sha256))
         (void)text_copy(self->bundle, sizeof self->bundle, manifest->id);
     else
@@ -78,11 +77,8 @@ enum err self_open(struct loop *loop, const struct launch *launch, int report_s,
     struct self *self = calloc(1, sizeof *self);
     if (self == NULL)
         return ERR_NO_MEMORY;
-    *self = (struct self){.loop = loop,
-                          .launch = launch,
-                          .hooks = *hooks,
-                          .report_s = report_s,
-                          .started_ms = clock_mono_ms()};
+    *self = (struct self){
+        .loop = loop, .launch = launch, .hooks = *hooks, .report_s = report_s, .started_ms = clock_mono_ms()};
     self_find(self);
     *ret_self = self;
     return ERR_OK;

@@ -24,10 +24,15 @@ static enum err model_run(const struct runner *runner, const char *slot, const c
 
 /* ---- all kinds ---- */
 
+static bool slot_is_agent(const char *slot)
+{
+    return text_eq(slot, SLOT_AGENT);
+}
+
 enum err runner_switch(const struct runner *runner, const struct update_row *row)
 {
-    (void)runner;
-    return versions_link(row);
+    enum err e = slot_is_agent(row->slot) ? self_prepare(runner->self, row) : ERR_OK;
+    return e == ERR_OK ? versions_link(row) : e;
 }
 
 enum err runner_run(const struct runner *runner, const struct update_row *row)
@@ -38,6 +43,8 @@ enum err runner_run(const struct runner *runner, const struct update_row *row)
     enum err e = runner_switch(runner, row);
     if (e != ERR_OK)
         return e;
+    if (slot_is_agent(row->slot))
+        return self_follow(runner->self, row);
     if (current[0] == '\0') {
         supervisor_stop(runner->supervisor, row->slot);
         apps_stop(runner->apps, row->slot);
@@ -56,18 +63,34 @@ enum err runner_run(const struct runner *runner, const struct update_row *row)
 
 const char *runner_running(const struct runner *runner, const char *slot)
 {
+    if (slot_is_agent(slot))
+        return self_bundle(runner->self)[0] == '\0' ? NULL : self_bundle(runner->self);
     const char *app = apps_running(runner->apps, slot);
     return app != NULL ? app : supervisor_running(runner->supervisor, slot);
 }
 
 bool runner_runs(const struct runner *runner, const char *slot, const char *bundle)
 {
+    if (slot_is_agent(slot))
+        return text_eq(self_bundle(runner->self), bundle);
     return bundle[0] == '\0' || text_eq(runner_running(runner, slot), bundle);
+}
+
+bool runner_ready(const struct runner *runner, const char *slot, const char *bundle)
+{
+    return runner_runs(runner, slot, bundle) && (!slot_is_agent(slot) || self_reported(runner->self));
+}
+
+bool runner_verdict(const struct runner *runner, struct update_row *row, struct verdict *ret_verdict)
+{
+    return slot_is_agent(row->slot) && self_verdict(runner->self, row, ret_verdict);
 }
 
 void runner_collect(const struct runner *runner, const char *slot)
 {
-    if (apps_known(runner->apps, slot))
+    if (slot_is_agent(slot))
+        self_collect(runner->self);
+    else if (apps_known(runner->apps, slot))
         apps_collect(runner->apps, slot);
     else
         supervisor_collect(runner->supervisor, slot);
@@ -75,6 +98,11 @@ void runner_collect(const struct runner *runner, const char *slot)
 
 struct runner_limits runner_limits(const struct runner *runner, const char *slot)
 {
+    if (slot_is_agent(slot))
+        return (struct runner_limits){.start_ms = self_start_ms(runner->self),
+                                      .restore_ms = self_start_ms(runner->self),
+                                      .code = "agent_not_reporting",
+                                      .detail = "the new agent was not in touch with the server in time"};
     if (apps_known(runner->apps, slot)) {
         int64_t ms = apps_start_ms(runner->apps, slot);
         return (struct runner_limits){

@@ -1,16 +1,19 @@
 #pragma once
-/* What a slot runs, whatever its kind: models by the supervisor, apps by agent/apps/. The updater talks to this only,
+/* What a slot runs, whatever its kind: models by the supervisor, apps by agent/apps/, the agent
+ * itself by agent/self/. The updater talks to this only,
  * and hears back by updater_ready(), updater_failed(), updater_window() and updater_passed(). Only the loop's thread
  * may call. */
 
 #include "agent/apps/apps.h"
 #include "agent/core/update.h"
+#include "agent/self/self.h"
 #include "agent/supervise/supervisor.h"
 
 /* Borrowed parts. */
 struct runner {
     struct supervisor *supervisor;
     struct apps *apps;
+    struct self *self;
 };
 
 /* How long a kind may take, and how its failure to start is told. */
@@ -33,6 +36,12 @@ const char *runner_running(const struct runner *runner, const char *slot);
 
 /* This bundle runs in the slot; "": nothing has to. */
 bool runner_runs(const struct runner *runner, const char *slot, const char *bundle);
+
+/* The same, and it has done what a target has to do before its probation begins. */
+bool runner_ready(const struct runner *runner, const char *slot, const char *bundle);
+
+/* The row's target was taken back while the agent did not run: why. The row may be changed, see self_verdict(). */
+bool runner_verdict(const struct runner *runner, struct update_row *row, struct verdict *ret_verdict);
 
 /* The slot's probation is over: what it has counted, or a last look, comes by a hook. */
 void runner_collect(const struct runner *runner, const char *slot);

@@ -355,7 +355,7 @@ static void do_watch(struct slot *slot)
     slot->health = manifest->health;
     loop_timer_set(parts->loop, &slot->timer, runner_limits(parts->runner, slot->row.slot).start_ms, start_missed,
                    slot);
-    if (runner_runs(parts->runner, slot->row.slot, slot->row.want.bundle))
+    if (runner_ready(parts->runner, slot->row.slot, slot->row.want.bundle))
         probation_ready(slot, true);
 }
 

@@ -302,6 +302,20 @@ static void desired_load(struct updater *updater)
         log_warn("desired_not_loaded", "error=%s", err_name(e));
 }
 
+/* Goes on with what was interrupted. boots: the device has booted too often in its probation. */
+static void slot_begin(struct slot *slot, bool boots)
+{
+    struct verdict verdict;
+    if (runner_verdict(slot->updater->parts.runner, &slot->row, &verdict)) {
+        slot_event(slot, UPDATE_FAIL, verdict.code, verdict.detail);
+    } else if (boots) {
+        slot_event(slot, UPDATE_FAIL, "infer_crashed", "the device was restarted several times in its probation");
+    } else {
+        slot_run(slot);
+        slot_act(slot, update_resume(slot->row.phase));
+    }
+}
+
 enum err updater_start(struct updater *updater, struct err_info *info)
 {
     struct update_row *rows = calloc(SLOT_COUNT_MAX, sizeof *rows);
@@ -322,11 +336,7 @@ enum err updater_start(struct updater *updater, struct err_info *info)
         struct slot *slot = &updater->slots[i];
         log_info("slot", "slot=%s phase=%s target=%.12s committed=%.12s previous=%.12s", slot->row.slot,
                  update_phase_name(slot->row.phase), slot->row.want.bundle, slot->row.committed, slot->row.previous);
-        slot_run(slot);
-        if (fail[i])
-            slot_event(slot, UPDATE_FAIL, "infer_crashed", "the device was restarted several times in its probation");
-        else
-            slot_act(slot, update_resume(slot->row.phase));
+        slot_begin(slot, fail[i]);
     }
     all_reconcile(updater);
     return ERR_OK;

@@ -117,6 +117,11 @@ static enum err version_read(const char *dir, const char *bundle, struct manifes
     return ERR_OK;
 }
 
+enum err versions_read(const char *dir, struct manifest **ret_manifest)
+{
+    return version_read(dir, NULL, ret_manifest);
+}
+
 /* "3-0a1b2c3d" -> 3 and its bundle's first digits; 0 when it is not a version's name. */
 static int64_t name_parse(const char *name, const char **ret_short)
 {

@@ -25,6 +25,9 @@ enum { VERSION_PATH_SIZE = 256 };
 [[nodiscard]] enum err versions_find(const char *slot, const char *bundle, char ret_dir[VERSION_PATH_SIZE],
                                      struct manifest **ret_manifest);
 
+/* The complete version in a directory, whichever it is. ERR_NOT_FOUND, ERR_CORRUPT. */
+[[nodiscard]] enum err versions_read(const char *dir, struct manifest **ret_manifest);
+
 /* Builds the version unless it is there. ERR_NOT_FOUND: an object is missing. */
 [[nodiscard]] enum err versions_stage(const char *slot, const struct manifest *manifest);
 
