@@ -172,8 +172,17 @@ static bool launchable(const struct self *self, const char *bundle)
     return text_eq(wanted, choice) && (bundle[0] == '\0' || wanted[0] != '\0');
 }
 
+static void bad_tell(void *user)
+{
+    struct self *self = user;
+    char current[SHA256_HEX];
+    versions_linked(SLOT_AGENT, "current", current);
+    self->hooks.ready(self->hooks.user, SLOT_AGENT, current, false);
+}
+
 enum err self_follow(struct self *self, const struct update_row *row)
 {
+    char wanted[TRIAL_DIR_SIZE];
     const char *current = update_current(row);
     trial_end(row);
     if (text_eq(self->bundle, current))
@@ -182,6 +191,11 @@ enum err self_follow(struct self *self, const struct update_row *row)
     if (!moving) {
         if (row->phase != UPDATE_SWITCHING)
             log_error("agent_version_not_running", "bundle=%.12s running=%.12s", current, self->bundle);
+        return ERR_OK;
+    }
+    dir_of(current, wanted);
+    if (self->dir[0] != '\0' && text_eq(self->dir, wanted)) { /* started from it, but not what its manifest lists */
+        loop_timer_set(self->loop, &self->timer, 0, bad_tell, self);
         return ERR_OK;
     }
     if (!launchable(self, current))
