@@ -102,6 +102,7 @@ static void quiet(void *user)
 static void link_up(void *user)
 {
     struct agent *agent = user;
+    agent->contact_ms = clock_wall_ms();
     loop_timer_set(agent->loop, &agent->trim_timer, TRIM_AFTER_MS, quiet, agent);
     enrolment_worked(&agent->enrolment);
     report_up(agent);
@@ -111,6 +112,7 @@ static void link_up(void *user)
 static void link_message(void *user, const char *leaf, const char *text, size_t len)
 {
     struct agent *agent = user;
+    agent->contact_ms = clock_wall_ms();
     if (text_eq(leaf, "desired"))
         poll_document(agent, text, len, "mqtt");
     else if (text_eq(leaf, "ack"))
@@ -134,20 +136,20 @@ static void identity_ready(void *user)
 /* ---- building ---- */
 
 /* The spool may take a tenth of the disk and no more, whatever is configured: updates need room, too. */
-static int64_t spool_limit(const struct agent_settings *settings)
+int64_t agent_spool_limit(int64_t configured)
 {
     struct statvfs fs;
     if (statvfs(".", &fs) != 0)
-        return settings->spool_bytes;
+        return configured;
     int64_t tenth = (int64_t)fs.f_blocks * (int64_t)fs.f_frsize / 10;
-    return tenth < settings->spool_bytes ? tenth : settings->spool_bytes;
+    return tenth < configured ? tenth : configured;
 }
 
 /* With a disk that cannot be written the agent still runs what is installed; it only forgets more at its end. */
 static enum err state_begin_use(struct agent *agent, struct err_info *info)
 {
     bool fresh = false;
-    int64_t limit = spool_limit(agent->settings);
+    int64_t limit = agent_spool_limit(agent->settings->spool_bytes);
     enum err e = state_open("state.db", &agent->state, &fresh, info);
     if (e == ERR_NO_SPACE || e == ERR_IO || e == ERR_FORBIDDEN) {
         log_error("state_unusable", "detail=\"%s\" action=\"running without a journal\"", info->text);
@@ -249,9 +251,11 @@ static enum err agent_build(struct agent *agent, struct err_info *info)
         e = updater_start(agent->updater, info);
     if (e == ERR_OK)
         e = identity_begin(agent, info);
-    if (e == ERR_OK)
-        report_start(agent);
-    return e;
+    if (e != ERR_OK)
+        return e;
+    report_start(agent);
+    desk_open(agent);
+    return ERR_OK;
 }
 
 enum err agent_open(struct loop *loop, const struct agent_settings *settings, struct agent **ret_agent,
@@ -262,6 +266,7 @@ enum err agent_open(struct loop *loop, const struct agent_settings *settings, st
         return ERR_NO_MEMORY;
     agent->loop = loop;
     agent->settings = settings;
+    agent->started_ms = clock_mono_ms();
     enum err e = agent_build(agent, info);
     if (e != ERR_OK) {
         agent_close(agent);
@@ -280,6 +285,7 @@ void agent_close(struct agent *agent)
 {
     if (agent == NULL)
         return;
+    desk_close(agent);
     report_stop(agent);
     poll_stop(agent);
     enrolment_stop(&agent->enrolment);

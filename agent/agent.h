@@ -7,6 +7,8 @@
 #include "agent/supervise/supervisor.h"
 #include "common/base/err.h"
 
+#define DESK_SOCKET "run/agent.sock" /* below the state directory */
+
 struct agent;
 
 /* Text is borrowed for the agent's life; paths are absolute. The working directory is the state directory. */

@@ -10,6 +10,7 @@
 #include "agent/state/spool.h"
 #include "agent/state/state.h"
 #include "agent/update/updater.h"
+#include "common/local/control.h"
 
 enum { PENDING_MAX = 512 };
 
@@ -46,11 +47,22 @@ struct agent {
     size_t pending_count;
     struct pending pending[PENDING_MAX]; /* items that are not in the spool yet */
 
+    /* desk.c */
+    struct control *control; /* NULL: nobody can ask */
+    struct loop_watch control_watch;
+    int64_t started_ms; /* monotonic */
+    int64_t contact_ms; /* last word of the server, wall clock; 0: none yet */
+
     /* poll.c */
     struct fetch poll_fetch;
     struct loop_timer poll_timer;
     struct retry poll_retry;
 };
+
+/* ---- agent.c ---- */
+
+/* Bytes the spool may take on this disk, of those that are configured. */
+int64_t agent_spool_limit(int64_t configured);
 
 /* ---- report.c ---- */
 
@@ -73,6 +85,13 @@ void report_event(struct agent *agent, const char *name, const char *slot, const
 
 /* The counts of one muster-infer: into the spool, and to the updater. */
 void report_window(struct agent *agent, const char *slot, const char *bundle, const json_t *counts);
+
+/* ---- desk.c ---- */
+
+/* Answers `muster-agent status` and `rollback` on DESK_SOCKET. Without the socket the agent still works; it is logged.
+ */
+void desk_open(struct agent *agent);
+void desk_close(struct agent *agent);
 
 /* ---- poll.c ---- */
 

@@ -1,6 +1,7 @@
 /* muster-agent: settings, signals, the loop. */
 
 #include "agent/agent.h"
+#include "agent/local/commands.h"
 #include "agent/self/launch.h"
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
@@ -61,9 +62,10 @@ static const struct conf_option options[] = {
 
 static const struct conf_program program = {
     .name = "muster-agent",
-    .usage = "muster-agent [OPTIONS]",
+    .usage = "muster-agent [OPTIONS] [status [--json] | rollback SLOT [--yes]]",
     .summary = "Runs on every device: keeps its models as the server wants them, and reports how they and the hardware "
-               "do.\nSee muster-agent(8).",
+               "do.\nSee muster-agent(8).\n\nstatus           what the agent does, in words or as JSON\n"
+               "rollback SLOT    back to the version before, without any server",
     .options = options,
     .count = sizeof options / sizeof options[0],
 };
@@ -218,7 +220,8 @@ static enum err state_dir_enter(const char *dir, struct err_info *info)
     if (fd < 0)
         return err_field(info, err_from_errno(errno), "state_dir", "state_dir: %s/lock: %s", dir, strerror(errno));
     int held = flock(fd, LOCK_EX | LOCK_NB);
-    for (int i = 0; held != 0 && i < LOCK_TRIES; i++) { /* one that was killed may need a moment to end */
+    for (int i = 0; held != 0 && i < LOCK_TRIES;
+         i++) { /* one that was killed may need a moment to end, and so may a rollback by hand */
         clock_sleep_ms(LOCK_STEP_MS);
         held = flock(fd, LOCK_EX | LOCK_NB);
     }
@@ -288,6 +291,8 @@ int main(int argc, char **argv)
     (void)mallopt(M_MMAP_THRESHOLD, 64 * 1024);
     (void)umask(077);
     json_start();
+    if (local_command(&program, argc, argv)[0] != '\0')
+        return local_run(&program, argc, argv);
     launch(argc, argv, &how);
     enum err e = conf_load(&program, argc, argv, &conf, &rest, &ask, &info);
     (void)unsetenv("MUSTER_AGENT_TOKEN"); /* not for the children */

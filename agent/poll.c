@@ -2,6 +2,7 @@
 
 #include "agent/agent_internal.h"
 #include "common/base/cleanup.h"
+#include "common/base/clock.h"
 #include "common/base/crypt.h"
 #include "common/base/log.h"
 
@@ -34,6 +35,7 @@ static void poll_done(void *user, const struct fetch_answer *answer)
         loop_timer_set(agent->loop, &agent->poll_timer, delay, poll_start, agent);
         return;
     }
+    agent->contact_ms = clock_wall_ms();
     agent->poll_retry = RETRY_INIT(RETRY_FIRST_MS, RETRY_MOST_MS, 0.5);
     loop_timer_set(agent->loop, &agent->poll_timer,
                    retry_jitter_ms(agent->settings->poll_ms, POLL_SPREAD, random_unit()), poll_start, agent);

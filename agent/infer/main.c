@@ -1,5 +1,4 @@
 /* muster-infer: runs one model for the agent. See docs/man/muster-infer.8. */
-#include "agent/infer/control.h"
 #include "agent/infer/schedule.h"
 #include "agent/infer/service.h"
 #include "agent/infer/trial.h"
@@ -10,6 +9,7 @@
 #include "common/base/log.h"
 #include "common/base/text.h"
 #include "common/base/version.h"
+#include "common/local/control.h"
 
 #include <signal.h>
 #include <stdio.h>

@@ -29,7 +29,7 @@ int64_t service_samples(const struct service *service);
  * this one included. */
 void service_infer(struct service *service, int64_t i, int64_t waiting);
 
-/* A control_answer (agent/infer/control.h); arg is the service. */
+/* A control_answer (common/local/control.h); arg is the service. */
 char *service_answer(void *arg, const char *line, size_t len);
 
 static inline void cleanup_service_p(struct service **service)

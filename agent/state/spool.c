@@ -344,3 +344,17 @@ bool spool_has(const struct spool *spool, enum spool_rank rank)
             return true;
     return false;
 }
+
+enum err spool_count(struct state *state, int64_t *ret_items, int64_t *ret_bytes)
+{
+    cleanup_statement sqlite3_stmt *statement = NULL;
+    bool row = false;
+    enum err e = state_prepare(state, "SELECT count(*), coalesce(sum(bytes), 0) FROM item", &statement);
+    if (e == ERR_OK)
+        e = state_row(statement, &row);
+    if (e != ERR_OK)
+        return e;
+    *ret_items = sqlite3_column_int64(statement, 0);
+    *ret_bytes = sqlite3_column_int64(statement, 1);
+    return ERR_OK;
+}

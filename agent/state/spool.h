@@ -37,5 +37,8 @@ const char *spool_epoch(const struct spool *spool);
 /* The batches that wait: first > last when none does. */
 void spool_range(const struct spool *spool, int64_t *ret_first, int64_t *ret_last);
 
+/* What is on the disk, also what was acknowledged a moment ago. */
+[[nodiscard]] enum err spool_count(struct state *state, int64_t *ret_items, int64_t *ret_bytes);
+
 /* Some item of at least this rank is in no batch yet. */
 bool spool_has(const struct spool *spool, enum spool_rank rank);

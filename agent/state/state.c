@@ -2,13 +2,18 @@
 
 #include "common/base/log.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-enum { SCHEMA_VERSION = 1 };
+enum {
+    SCHEMA_VERSION = 1,
+    BUSY_MS = 2000 /* somebody may be reading it, for a moment */
+};
 
 struct state {
     sqlite3 *db;
@@ -48,6 +53,9 @@ static const struct {
     {"slot", "hold_owner", "TEXT NOT NULL DEFAULT ''"}, {"slot", "hold_since", "INTEGER NOT NULL DEFAULT 0"},
     {"slot", "asked", "INTEGER NOT NULL DEFAULT 0"},
 };
+
+/* Columns of the table slot as of this agent. */
+enum { COLUMNS_FIRST = 23, COLUMNS_NOW = COLUMNS_FIRST + sizeof additions / sizeof additions[0] };
 
 static enum err error_of(int rc)
 {
@@ -115,6 +123,20 @@ static enum err schema_check(sqlite3 *db, bool *ret_new, struct err_info *info)
     return e;
 }
 
+/* The end of an opening: hands over the state, or says why not. */
+static enum err opened(struct state *state, const char *path, enum err e, struct state **ret_state,
+                       struct err_info *info)
+{
+    if (e == ERR_OK) {
+        *ret_state = state;
+        return ERR_OK;
+    }
+    if (info != NULL && info->text[0] == '\0')
+        (void)err_set(info, e, "cannot open %s: %s", path, state->db == NULL ? err_name(e) : sqlite3_errmsg(state->db));
+    state_close(state);
+    return e;
+}
+
 static enum err file_open(const char *path, struct state **ret_state, bool *ret_new, struct err_info *info)
 {
     struct state *state = calloc(1, sizeof *state);
@@ -122,18 +144,35 @@ static enum err file_open(const char *path, struct state **ret_state, bool *ret_
         return ERR_NO_MEMORY;
     enum err e = error_of(sqlite3_open_v2(path, &state->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, NULL));
     if (e == ERR_OK)
+        (void)sqlite3_busy_timeout(state->db, BUSY_MS);
+    if (e == ERR_OK)
         e = script_run(state->db, pragmas);
     if (e == ERR_OK)
         e = schema_check(state->db, ret_new, info);
-    if (e != ERR_OK) {
-        if (info != NULL && info->text[0] == '\0')
-            (void)err_set(info, e, "cannot open %s: %s", path,
-                          state->db == NULL ? err_name(e) : sqlite3_errmsg(state->db));
-        state_close(state);
-        return e;
-    }
-    *ret_state = state;
-    return ERR_OK;
+    return opened(state, path, e, ret_state, info);
+}
+
+/* With exclusive locking the log's index is in memory, and without the checkpoint at the end nothing is written: a log
+ * that a killed agent has left stays as it is. */
+enum err state_peek(const char *path, struct state **ret_state, struct err_info *info)
+{
+    int64_t columns = 0;
+    struct stat st;
+    if (stat(path, &st) != 0)
+        return err_set(info, err_from_errno(errno), "%s: %s", path, strerror(errno));
+    struct state *state = calloc(1, sizeof *state);
+    if (state == NULL)
+        return ERR_NO_MEMORY;
+    enum err e = error_of(sqlite3_open_v2(path, &state->db, SQLITE_OPEN_READWRITE, NULL));
+    if (e == ERR_OK)
+        e = error_of(sqlite3_db_config(state->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL));
+    if (e == ERR_OK)
+        e = script_run(state->db, "PRAGMA locking_mode = EXCLUSIVE; PRAGMA query_only = ON; PRAGMA cache_size = -256;");
+    if (e == ERR_OK)
+        e = number_read(state->db, "SELECT count(*) FROM pragma_table_info('slot')", &columns);
+    if (e == ERR_OK && columns < COLUMNS_NOW)
+        e = err_set(info, ERR_UNSUPPORTED, "%s was written by an older agent, which has not run since", path);
+    return opened(state, path, e, ret_state, info);
 }
 
 /* The damaged file is kept for whoever wants to know; its log would be applied to the new one. */

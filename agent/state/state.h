@@ -12,9 +12,15 @@ struct state;
 
 /* Opens or creates the file. One that SQLite finds damaged is put aside as PATH.damaged and a new one begun: versions
  * on the disk tell what was installed (agent/update/), and nothing but unsent telemetry is lost. ret_new: it was
- * created now. ERR_CONFLICT: another process has it open; ERR_UNSUPPORTED: a newer agent has written it. */
+ * created now. ERR_CONFLICT: another process has it open, also after two seconds; ERR_UNSUPPORTED: a newer agent has
+ * written it. */
 [[nodiscard]] enum err state_open(const char *path, struct state **ret_state, bool *ret_new, struct err_info *info);
 void state_close(struct state *state);
+
+/* Opens the file of an agent that does not run, to read it: nothing in it or beside it is changed, and a format that is
+ * older than this is not brought up to date (ERR_UNSUPPORTED). ERR_NOT_FOUND: there is none; ERR_CONFLICT: an agent
+ * has it open; else as above. */
+[[nodiscard]] enum err state_peek(const char *path, struct state **ret_state, struct err_info *info);
 
 /* One transaction at a time. After a failed commit nothing of it has happened. */
 [[nodiscard]] enum err state_begin(struct state *state);

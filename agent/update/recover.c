@@ -36,7 +36,6 @@ static void row_from_links(const char *slot, struct update_row *row)
     (void)text_copy(row->committed, sizeof row->committed, unsure ? previous : current);
     row->counter = counter_of(slot, row->committed);
     row->target_counter = counter_of(slot, current);
-    log_warn("slot_recovered", "slot=%s current=%.12s previous=%.12s", slot, current, previous);
 }
 
 /* Not known to be missing: an error of the moment must not make the agent forget a version. */
@@ -81,24 +80,48 @@ static bool row_known(const struct update_row *rows, size_t count, const char *s
     return false;
 }
 
-enum err recover_rows(struct state *state, struct update_row ret_rows[SLOT_COUNT_MAX], bool ret_fail[SLOT_COUNT_MAX],
-                      size_t *ret_count, struct err_info *info)
+/* Rows of the journal, then those of slots that only have links. */
+static enum err rows_read(struct state *state, struct update_row rows[SLOT_COUNT_MAX], size_t *ret_journal,
+                          size_t *ret_count, struct err_info *info)
 {
     char slots[SLOT_COUNT_MAX][SLOT_NAME_SIZE];
     size_t count = 0;
     size_t on_disk = 0;
-    enum err e = journal_load(state, ret_rows, &count);
+    enum err e = state == NULL ? ERR_OK : journal_load(state, rows, &count);
     if (e != ERR_OK)
         return err_set(info, e, "cannot read the journal: %s", err_name(e));
     e = versions_slots(slots, &on_disk);
-    if (e != ERR_OK)
+    if (e != ERR_OK && e != ERR_NOT_FOUND) /* an agent that has never run has none */
         return err_set(info, e, "cannot read the directory slots: %s", err_name(e));
-    bool rebooted = boot_changed(state);
-    for (size_t i = 0; i < count; i++)
-        ret_fail[i] = row_check(&ret_rows[i], rebooted);
+    *ret_journal = count;
     for (size_t i = 0; i < on_disk && count < SLOT_COUNT_MAX; i++)
-        if (!row_known(ret_rows, count, slots[i]))
-            row_from_links(slots[i], &ret_rows[count++]);
+        if (!row_known(rows, count, slots[i]))
+            row_from_links(slots[i], &rows[count++]);
+    *ret_count = count;
+    return ERR_OK;
+}
+
+enum err recover_look(struct state *state, struct update_row ret_rows[SLOT_COUNT_MAX], size_t *ret_count,
+                      struct err_info *info)
+{
+    size_t journal = 0;
+    return rows_read(state, ret_rows, &journal, ret_count, info);
+}
+
+enum err recover_rows(struct state *state, struct update_row ret_rows[SLOT_COUNT_MAX], bool ret_fail[SLOT_COUNT_MAX],
+                      size_t *ret_count, struct err_info *info)
+{
+    size_t count = 0;
+    size_t journal = 0;
+    enum err e = rows_read(state, ret_rows, &journal, &count, info);
+    if (e != ERR_OK)
+        return e;
+    bool rebooted = boot_changed(state);
+    for (size_t i = 0; i < journal; i++)
+        ret_fail[i] = row_check(&ret_rows[i], rebooted);
+    for (size_t i = journal; i < count; i++)
+        log_warn("slot_recovered", "slot=%s current=%.12s previous=%.12s", ret_rows[i].slot, ret_rows[i].want.bundle,
+                 ret_rows[i].previous);
     for (size_t i = 0; i < count; i++) {
         e = journal_put(state, &ret_rows[i]);
         if (e != ERR_OK) /* a full disk must not keep the present version from running */

@@ -8,3 +8,8 @@
  * ret_fail[i]: give the row UPDATE_FAIL instead of resuming it. The rows are stored. */
 [[nodiscard]] enum err recover_rows(struct state *state, struct update_row ret_rows[SLOT_COUNT_MAX],
                                     bool ret_fail[SLOT_COUNT_MAX], size_t *ret_count, struct err_info *info);
+
+/* The same rows to look at, as they were stored: nothing is checked against the disk, stored or said. state NULL: the
+ * links alone speak. */
+[[nodiscard]] enum err recover_look(struct state *state, struct update_row ret_rows[SLOT_COUNT_MAX], size_t *ret_count,
+                                    struct err_info *info);

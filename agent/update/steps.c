@@ -1,6 +1,7 @@
 /* What each action of the update table does. */
 
 #include "agent/state/journal.h"
+#include "agent/update/gather.h"
 #include "agent/update/updater_internal.h"
 #include "agent/update/versions.h"
 #include "common/base/clock.h"
@@ -45,7 +46,7 @@ static void child_failed(struct slot *slot, const struct fetch_answer *answer)
 {
     static const char *const next[] = {
         [UPDATE_TRY_AGAIN] = "again", [UPDATE_TRY_NEXT] = "another_object", [UPDATE_TRY_NOT] = "none"};
-    enum update_retry what = update_retry(&slot->row, answer->code, answer->transient, slot_here(slot));
+    enum update_retry what = update_retry(&slot->row, answer->code, answer->transient, gather_here(&slot->row));
     log_warn("update_step_failed", "slot=%s phase=%s code=%s next=%s detail=\"%s\"", slot->row.slot,
              update_phase_name(slot->row.phase), answer->code, next[what], answer->detail);
     if (what == UPDATE_TRY_NOT) {
@@ -132,7 +133,7 @@ static void do_fetch(struct slot *slot)
     const struct updater_parts *parts = &slot->updater->parts;
     slot_run(slot); /* a switch that was taken back leaves it to this */
     (void)text_copy(before, sizeof before, row->object.sha256);
-    if (!update_pick(row, slot_here(slot))) {
+    if (!update_pick(row, gather_here(&slot->row))) {
         slot_event(slot, UPDATE_FAIL, "object_not_found", "the server names no object that this agent can use");
         return;
     }
@@ -368,6 +369,7 @@ void probation_ready(struct slot *slot, bool good)
     if (slot->ready)
         return;
     slot->ready = true;
+    slot->ready_ms = clock_mono_ms();
     loop_timer_set(slot->updater->parts.loop, &slot->timer, (int64_t)slot->row.want.probation_s * 1000, probation_over,
                    slot);
 }

@@ -1,6 +1,8 @@
 #include "agent/update/updater.h"
 
 #include "agent/state/journal.h"
+#include "agent/update/back.h"
+#include "agent/update/gather.h"
 #include "agent/update/recover.h"
 #include "agent/update/updater_internal.h"
 #include "agent/update/versions.h"
@@ -133,19 +135,6 @@ void slot_retry(struct slot *slot, int64_t least_ms)
     slot_wait(slot, delay > least_ms ? delay : least_ms);
 }
 
-static bool version_here(const char *slot, const char *bundle)
-{
-    char dir[VERSION_PATH_SIZE];
-    return versions_find(slot, bundle, dir, NULL) == ERR_OK;
-}
-
-struct update_here slot_here(const struct slot *slot)
-{
-    const struct update_row *row = &slot->row;
-    return (struct update_here){.committed = version_here(row->slot, row->committed),
-                                .previous = version_here(row->slot, row->previous)};
-}
-
 /* ---- the desired document ---- */
 
 static const struct desired_slot *wanted(const struct updater *updater, const char *name)
@@ -161,7 +150,7 @@ static void slot_refresh(struct slot *slot, const struct desired_slot *want)
 {
     if (!text_eq(slot->row.want.bundle, want->bundle))
         return;
-    bool anew = update_refresh(&slot->row, want, slot_here(slot));
+    bool anew = update_refresh(&slot->row, want, gather_here(&slot->row));
     if (journal_put(slot->updater->parts.state, &slot->row) != ERR_OK)
         log_warn("journal_not_written", "slot=%s", slot->row.slot); /* the stored document says it, too */
     if (slot->row.phase == UPDATE_HELD)
@@ -191,7 +180,7 @@ void slot_reconcile(struct slot *slot)
         return;
     }
     struct update_input input = {.want = want, .generation = desired->generation};
-    bool previous_here = version_here(slot->row.slot, slot->row.previous);
+    bool previous_here = gather_here(&slot->row).previous;
     if (!update_want(&slot->row, want, desired->generation, previous_here, &input.event)) {
         slot_refresh(slot, want);
         return;
@@ -363,6 +352,38 @@ size_t updater_slots(const struct updater *updater, struct up_slot ret_slots[SLO
                                         .size = slot->row.object.size};
     }
     return updater->count;
+}
+
+size_t updater_look(const struct updater *updater, struct status_slot ret_slots[SLOT_COUNT_MAX])
+{
+    for (size_t i = 0; i < updater->count; i++) {
+        const struct slot *slot = &updater->slots[i];
+        gather_slot(&slot->row, &ret_slots[i]);
+        ret_slots[i].running = runner_running(updater->parts.runner, slot->row.slot);
+        ret_slots[i].ready = slot->ready;
+        ret_slots[i].elapsed_s = slot->ready ? (clock_mono_ms() - slot->ready_ms) / 1000 : 0;
+        ret_slots[i].count = slot->count;
+        ret_slots[i].errors = slot->errors;
+    }
+    return updater->count;
+}
+
+enum err updater_back(struct updater *updater, const char *name, const char *by, char ret_text[STATUS_TEXT_SIZE],
+                      struct err_info *info)
+{
+    struct back back;
+    const char *names[SLOT_COUNT_MAX];
+    struct slot *slot = slot_find(updater, name);
+    for (size_t i = 0; i < updater->count; i++)
+        names[i] = updater->slots[i].row.slot;
+    if (slot == NULL)
+        return back_unknown(name, names, updater->count, info);
+    enum err e = back_plan(&slot->row, updater->desired.generation, by, &back, info);
+    if (e != ERR_OK)
+        return e;
+    (void)text_copy(ret_text, STATUS_TEXT_SIZE, back.text);
+    step_do(slot, &back.input);
+    return ERR_OK;
 }
 
 /* ---- what the runner has seen ---- */

@@ -4,6 +4,7 @@
 
 #include "agent/core/admit.h"
 #include "agent/core/desired.h"
+#include "agent/core/status.h"
 #include "agent/core/up.h"
 #include "agent/loop/fetch.h"
 #include "agent/loop/loop.h"
@@ -48,6 +49,14 @@ int64_t updater_beat_ms(const struct updater *updater);
 
 /* What a beat says of the slots. Borrowed until the next call of anything here. */
 size_t updater_slots(const struct updater *updater, struct up_slot ret_slots[SLOT_COUNT_MAX]);
+
+/* What `muster-agent status` says of the slots. The rows are borrowed until the next call of anything here. */
+size_t updater_look(const struct updater *updater, struct status_slot ret_slots[SLOT_COUNT_MAX]);
+
+/* Somebody at the device wants the version before: starts going back. by: who; ret_text: what happens now.
+ * ERR_NOT_FOUND and ERR_CONFLICT with text in info, which says what to do. */
+[[nodiscard]] enum err updater_back(struct updater *updater, const char *name, const char *by,
+                                    char ret_text[STATUS_TEXT_SIZE], struct err_info *info);
 
 /* What the runner's parts have seen; name: of the slot. It runs, with the bytes that its manifest lists (good) or with
  * others; it has ended and is started again (which the manifest may allow in a probation); it has failed, by a code of

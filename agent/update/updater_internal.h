@@ -13,6 +13,7 @@ struct slot {
     struct loop_timer timer;       /* next try, end of a hold, end of a probation: by phase */
     struct retry retry;            /* of failures that do not count */
     int64_t began_ms;              /* of the present action */
+    int64_t ready_ms;              /* in probation: since when the target runs; monotonic */
     bool ready;                    /* in probation: muster-infer has loaded the target */
     bool last_window;              /* in probation: its time is over, the last counts are awaited */
     int64_t count, errors;         /* in probation */
@@ -43,9 +44,6 @@ void slot_retry(struct slot *slot, int64_t least_ms);
 
 /* Does it again after delay_ms, because somebody else is first. */
 void slot_wait(struct slot *slot, int64_t delay_ms);
-
-/* Which versions of the slot are complete on the disk. */
-struct update_here slot_here(const struct slot *slot);
 
 /* Compares the slot with the newest document. */
 void slot_reconcile(struct slot *slot);

@@ -1,7 +1,7 @@
 /* The socket of muster-infer: lines in pieces, many lines at once, clients that do not read, stale sockets. */
-#include "agent/infer/control.h"
 #include "common/base/clock.h"
 #include "common/base/file.h"
+#include "common/local/control.h"
 
 #include <stdio.h>
 #include <stdlib.h>

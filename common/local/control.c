@@ -1,4 +1,4 @@
-#include "agent/infer/control.h"
+#include "common/local/control.h"
 
 #include "common/base/buf.h"
 #include "common/base/cleanup.h"
@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -17,9 +18,7 @@ enum {
     CLIENTS_MAX = 8,
     LINE_MAX_BYTES = 4096,
     ANSWERS_MAX_BYTES = 64 * 1024, /* that one client may leave unread */
-    SLOT_LISTENER = CLIENTS_MAX,
-    SLOT_STOP,
-    SLOT_COUNT,
+    LISTENER = CLIENTS_MAX,        /* a number beside those of the clients */
 };
 
 struct client {
@@ -27,10 +26,12 @@ struct client {
     size_t used;
     char line[LINE_MAX_BYTES]; /* received, not answered */
     struct buf out;            /* answers that the client has not read */
+    bool blocked;              /* waits for room, not for lines */
 };
 
 struct control {
     int listener;
+    int poll; /* an epoll of the listener and the clients */
     struct sockaddr_un address;
     control_answer *answer;
     void *arg;
@@ -58,6 +59,13 @@ static enum err stale_remove(const struct sockaddr_un *address, struct err_info 
     return ERR_OK;
 }
 
+/* Watches fd under a number. */
+static enum err watch(const struct control *c, int operation, int fd, uint32_t events, int number)
+{
+    struct epoll_event event = {.events = events, .data = {.u32 = (uint32_t)number}};
+    return epoll_ctl(c->poll, operation, fd, &event) == 0 ? ERR_OK : err_from_errno(errno);
+}
+
 static enum err listen_at(struct control *c, struct err_info *info)
 {
     c->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -69,7 +77,10 @@ static enum err listen_at(struct control *c, struct err_info *info)
         int number = bound ? errno : bind_errno;
         return err_set(info, err_from_errno(number), "socket %s: %s", c->address.sun_path, strerror(number));
     }
-    return ERR_OK;
+    c->poll = epoll_create1(EPOLL_CLOEXEC);
+    if (c->poll < 0)
+        return err_set(info, err_from_errno(errno), "socket %s: %s", c->address.sun_path, strerror(errno));
+    return watch(c, EPOLL_CTL_ADD, c->listener, EPOLLIN, LISTENER);
 }
 
 enum err control_open(const char *path, control_answer *answer, void *arg, struct control **ret_control,
@@ -79,6 +90,7 @@ enum err control_open(const char *path, control_answer *answer, void *arg, struc
     if (c == NULL)
         return ERR_NO_MEMORY;
     c->listener = -1;
+    c->poll = -1;
     c->answer = answer;
     c->arg = arg;
     c->address.sun_family = AF_UNIX;
@@ -95,6 +107,8 @@ enum err control_open(const char *path, control_answer *answer, void *arg, struc
     if (e != ERR_OK) {
         if (c->listener >= 0)
             (void)close(c->listener);
+        if (c->poll >= 0)
+            (void)close(c->poll);
         free(c);
         return e;
     }
@@ -108,6 +122,7 @@ static void client_drop(struct client *client)
         (void)close(client->fd);
     client->fd = -1;
     client->used = 0;
+    client->blocked = false;
     buf_free(&client->out);
 }
 
@@ -119,8 +134,14 @@ struct control *control_close(struct control *control)
         client_drop(&control->clients[i]);
     (void)unlink(control->address.sun_path);
     (void)close(control->listener);
+    (void)close(control->poll);
     free(control);
     return NULL;
+}
+
+int control_fd(const struct control *control)
+{
+    return control->poll;
 }
 
 /* ---------------------------------------------------------------- clients */
@@ -133,6 +154,8 @@ static void client_accept(struct control *c)
     for (int i = 0; i < CLIENTS_MAX; i++) {
         if (c->clients[i].fd < 0) {
             c->clients[i].fd = fd;
+            if (watch(c, EPOLL_CTL_ADD, fd, EPOLLIN, i) != ERR_OK)
+                client_drop(&c->clients[i]);
             return;
         }
     }
@@ -184,13 +207,13 @@ static enum err client_answer(struct control *c, struct client *client)
 }
 
 /* An error ends the client: gone, a line without end, or no memory. */
-static enum err client_serve(struct control *c, struct client *client, short events)
+static enum err client_serve(struct control *c, struct client *client, uint32_t events)
 {
-    if ((events & POLLOUT) != 0) {
+    if ((events & EPOLLOUT) != 0) {
         enum err e = client_flush(client);
         if (e != ERR_OK)
             return e;
-    } else if ((events & POLLIN) != 0) {
+    } else if ((events & EPOLLIN) != 0) {
         ssize_t n = recv(client->fd, client->line + client->used, sizeof client->line - client->used, 0);
         if (n == 0 || (n < 0 && errno != EINTR && errno != EAGAIN && errno != EWOULDBLOCK))
             return ERR_IO;
@@ -206,37 +229,50 @@ static enum err client_serve(struct control *c, struct client *client, short eve
 
 /* ---------------------------------------------------------------- waiting */
 
-static void fds_fill(const struct control *c, int stop_fd, struct pollfd fds[SLOT_COUNT])
+/* One with unread answers is not read from. */
+static enum err client_rewatch(const struct control *c, struct client *client, int number)
 {
-    for (int i = 0; i < CLIENTS_MAX; i++) {
-        const struct client *client = &c->clients[i]; /* one with unread answers is not read from */
-        fds[i] = (struct pollfd){.fd = client->fd, .events = client->out.len > 0 ? POLLOUT : POLLIN};
+    bool blocked = client->out.len > 0;
+    if (blocked == client->blocked)
+        return ERR_OK;
+    client->blocked = blocked;
+    return watch(c, EPOLL_CTL_MOD, client->fd, blocked ? EPOLLOUT : EPOLLIN, number);
+}
+
+/* Does what there is to do now. */
+static void serve_once(struct control *c)
+{
+    struct epoll_event events[CLIENTS_MAX + 1];
+    bool newcomer = false;
+    int n = epoll_wait(c->poll, events, CLIENTS_MAX + 1, 0);
+    for (int i = 0; i < n; i++) {
+        int number = (int)events[i].data.u32;
+        newcomer = newcomer || number == LISTENER;
+        struct client *client = number == LISTENER ? NULL : &c->clients[number];
+        if (client != NULL && client->fd >= 0 &&
+            (client_serve(c, client, events[i].events) != ERR_OK || client_rewatch(c, client, number) != ERR_OK))
+            client_drop(client);
     }
-    fds[SLOT_LISTENER] = (struct pollfd){.fd = c->listener, .events = POLLIN};
-    fds[SLOT_STOP] = (struct pollfd){.fd = stop_fd, .events = POLLIN};
+    if (newcomer) /* last, so that a number that has become free is not mistaken for the new client's */
+        client_accept(c);
 }
 
 enum err control_serve(struct control *control, int64_t deadline_us, int stop_fd, bool *ret_stop)
 {
     int64_t left = 0;
     do {
-        struct pollfd fds[SLOT_COUNT];
-        fds_fill(control, stop_fd, fds);
+        struct pollfd fds[] = {{.fd = control->poll, .events = POLLIN}, {.fd = stop_fd, .events = POLLIN}};
         left = deadline_us - clock_mono_us();
         left = left > 0 ? left : 0;
         struct timespec timeout = {.tv_sec = left / 1000000, .tv_nsec = left % 1000000 * 1000};
-        if (ppoll(fds, SLOT_COUNT, deadline_us == INT64_MAX ? NULL : &timeout, NULL) < 0 && errno != EINTR)
+        if (ppoll(fds, 2, deadline_us == INT64_MAX ? NULL : &timeout, NULL) < 0 && errno != EINTR)
             return err_from_errno(errno);
-        if (fds[SLOT_STOP].revents != 0) {
+        if (fds[1].revents != 0) {
             *ret_stop = true;
             return ERR_OK;
         }
-        for (int i = 0; i < CLIENTS_MAX; i++)
-            if (control->clients[i].fd >= 0 && fds[i].revents != 0 &&
-                client_serve(control, &control->clients[i], fds[i].revents) != ERR_OK)
-                client_drop(&control->clients[i]);
-        if (fds[SLOT_LISTENER].revents != 0)
-            client_accept(control);
+        if (fds[0].revents != 0)
+            serve_once(control);
     } while (left > 0);
     *ret_stop = false;
     return ERR_OK;
