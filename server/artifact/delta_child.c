@@ -13,8 +13,6 @@
 #include <string.h>
 #include <sys/wait.h>
 
-extern char **environ;
-
 enum { ANSWER_MAX = 4096 };
 
 static const char SELF[] = "/proc/self/exe"; /* the program that runs, also when its file was replaced meanwhile */
@@ -46,15 +44,18 @@ static int spawn(const struct delta_work *work, int out, pid_t *ret_pid)
     const int values[5] = {work->old_fd, work->new_fd, work->threads, work->memory_mb, work->signatures};
     for (size_t i = 0; i < 5; i++)
         (void)snprintf(numbers[i], sizeof numbers[i], "%d", values[i]);
-    const char *argv[] = {"musterd",  DELTA_WORK_COMMAND, numbers[0],      numbers[1], work->scratch, work->effort,
-                          numbers[2], numbers[3],         work->trust_dir, numbers[4], work->bundle,  NULL};
+    union {
+        const char *words[12];
+        char *argv[12]; /* posix_spawn writes none of them */
+    } call = {.words = {"musterd", DELTA_WORK_COMMAND, numbers[0], numbers[1], work->scratch, work->effort, numbers[2],
+                        numbers[3], work->trust_dir, numbers[4], work->bundle, NULL}};
     posix_spawn_file_actions_t files;
     posix_spawnattr_t attr;
     (void)posix_spawn_file_actions_init(&files);
     (void)posix_spawnattr_init(&attr);
     int rc = spawn_prepare(work, out, &files, &attr);
-    if (rc == 0) /* posix_spawn writes none of argv */
-        rc = posix_spawn(ret_pid, SELF, &files, &attr, (char *const *)(uintptr_t)argv, environ);
+    if (rc == 0)
+        rc = posix_spawn(ret_pid, SELF, &files, &attr, call.argv, environ);
     (void)posix_spawnattr_destroy(&attr);
     (void)posix_spawn_file_actions_destroy(&files);
     return rc;

@@ -23,7 +23,7 @@ enum { IOPRIO_WHO_PROCESS = 1, IOPRIO_CLASS_IDLE = 3, IOPRIO_CLASS_SHIFT = 13, N
 
 /* ---- this process, out of everybody's way */
 
-static void limit_set(int resource, rlim_t value)
+static void limit_set(__rlimit_resource_t resource, rlim_t value)
 {
     (void)setrlimit(resource, &(struct rlimit){.rlim_cur = value, .rlim_max = value});
 }
