@@ -9,6 +9,7 @@
 #include "server/http/request.h"
 #include "server/server.h"
 #include "server/store/audit.h"
+#include "server/store/delta.h"
 #include "server/store/object.h"
 
 #include <inttypes.h>
@@ -135,6 +136,18 @@ static enum err object_stream_answer(struct call *c, const char *sha256, const s
     return answer_body(r->connection, &body, &r->answer, &c->info);
 }
 
+/* A delta that is damaged is made again; a bundle cannot be. */
+static void damaged_discard(const struct call *c, const char *sha256)
+{
+    struct err_info info = {0};
+    bool found = false;
+    enum err e = delta_discard(c->db, sha256, &found, &info);
+    if (e != ERR_OK)
+        log_warn("delta_not_discarded", "sha256=%s text=\"%s\"", sha256, info.text);
+    else if (found)
+        log_warn("delta_discarded", "sha256=%s: it will be made again", sha256);
+}
+
 enum err call_answer_object(struct call *c, const char *sha256)
 {
     struct request *r = request_of(c);
@@ -149,6 +162,8 @@ enum err call_answer_object(struct call *c, const char *sha256)
     if (e == ERR_OK)
         return answer_file(r->connection, fd, object.size, BYTES, sha256, &r->answer, &c->info);
     if (e != ERR_NO_SPACE && e != ERR_IO) {
+        if (text_eq(why.code, "object_damaged"))
+            damaged_discard(c, sha256);
         c->info = why;
         return e;
     }

@@ -43,6 +43,8 @@ static const struct {
     struct problem problem;
 } SPECIAL[] = {
     {"range_not_satisfiable", {416, "Range not satisfiable", "", "Ask for a range inside the file, or for all of it."}},
+    /* not 503: asking again does not help, and a device is to try another way */
+    {"object_damaged", {500, "The stored bytes are damaged", "", "Restore the database from a backup."}},
     {"target_too_long", {414, "Address too long", "", "Shorten the query."}},
 };
 

@@ -291,6 +291,39 @@ enum err delta_release(struct db *db, const struct delta_lease *lease, struct er
                       DB_ARGS(db_i64(lease->id), db_i64(lease->epoch)), lease, info);
 }
 
+struct discarding {
+    const char *sha256;
+    bool found;
+};
+
+static enum err discard_work(struct db *db, void *arg, struct err_info *info)
+{
+    struct discarding *d = arg;
+    int64_t changed = 0;
+    enum err e = db_exec(db,
+                         "UPDATE delta SET state = 'wanted', object_sha256 = NULL, tries = 0, not_before = now(),"
+                         " error = 'what was stored of it is damaged' WHERE object_sha256 = $1::text",
+                         DB_ARGS(db_text(d->sha256)), &changed, info);
+    d->found = changed > 0;
+    if (e != ERR_OK || !d->found)
+        return e;
+    cleanup_rows struct rows *gone = NULL;
+    e = db_query(db,
+                 "DELETE FROM object WHERE sha256 = $1::text AND NOT EXISTS"
+                 " (SELECT FROM bundle WHERE object_sha256 = $1::text) RETURNING blob",
+                 DB_ARGS(db_text(d->sha256)), &gone, info);
+    return e == ERR_OK && rows_count(gone) == 1 ? blob_delete(db, rows_i64(gone, 0, 0), info) : e;
+}
+
+enum err delta_discard(struct db *db, const char *sha256, bool *ret_found, struct err_info *info)
+{
+    struct discarding d = {.sha256 = sha256};
+    enum err e = db_transaction(db, discard_work, &d, info);
+    if (e == ERR_OK)
+        *ret_found = d.found;
+    return e;
+}
+
 enum err delta_give_up(struct db *db, struct err_info *info)
 {
     return db_exec(db,

@@ -88,5 +88,9 @@ struct delta_result {
 /* This server stops: another one may go on at once, and this was no try. */
 [[nodiscard]] enum err delta_release(struct db *db, const struct delta_lease *lease, struct err_info *info);
 
+/* In one transaction: if the object is a delta's, whose bytes turned out to be damaged, forgets both, so that it is
+ * made again. ret_found: it was one. */
+[[nodiscard]] enum err delta_discard(struct db *db, const char *sha256, bool *ret_found, struct err_info *info);
+
 /* Ends pairs at which servers died again and again. */
 [[nodiscard]] enum err delta_give_up(struct db *db, struct err_info *info);

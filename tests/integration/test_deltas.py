@@ -11,6 +11,7 @@ from contract import Contract
 from device import Device
 from stack import BUILD, DATA, StackError, run, wait_for
 
+MIB = 1 << 20
 QUICK = {"delta_effort": "fast", "delta_period_ms": 200, "delta_lease_s": 2}
 SLOW = {**QUICK, "delta_effort": "best"}
 
@@ -159,8 +160,13 @@ def test_plan_made_and_told(lab, fleet, maker, openapi):
             f" (SELECT blob FROM object WHERE sha256 = '{ready['object_sha256']}')")
     for cached in (lab.server.base / "cache").glob(f"??/{ready['object_sha256']}"):
         cached.unlink()
-    assert fleet.device("told-1").request("GET", f"/device/v1/objects/{ready['object_sha256']}")[1]["code"] == "object_damaged"
+    status, answer, _ = fleet.device("told-1").request("GET", f"/device/v1/objects/{ready['object_sha256']}")
+    assert status == 500 and answer["code"] == "object_damaged", "not 503: the device is to take the whole bundle, not to wait"
     assert fleet.device("told-1").request("GET", f"/device/v1/objects/{two['object_sha256']}")[0] == 200, "the whole is always there"
+    again = wait_state(lab, "digits@2.0.0", "1.0.0", "ready")
+    assert again["object_sha256"] == ready["object_sha256"], "it was forgotten and made again, the same"
+    assert fleet.device("told-1").request("GET", f"/device/v1/objects/{ready['object_sha256']}")[1] == got
+    assert lab.sql("SELECT count(*) FROM blob b WHERE NOT EXISTS (SELECT 1 FROM object o WHERE o.blob = b.id)") == "0"
 
 
 def test_the_kept_version_serves_too(lab, fleet, maker):
@@ -306,3 +312,54 @@ def test_failures_are_told_and_end(lab, fleet, maker):
     lab.ctl.json("delta", "make", "fails@2.0.0", "--from", "1.0.0")
     maker()
     wait_state(lab, "fails@2.0.0", "1.0.0", "ready", 120)
+
+
+# ---------------------------------------------------------------- with a real device
+
+
+@pytest.fixture(scope="module")
+def real(make_lab):
+    """A server that makes deltas, and one agent."""
+    lab = make_lab("_real")
+    lab.start_services({"delta_make": "true", **QUICK})
+    lab.add_agent("real")
+    lab.wait_online(1)
+    return lab
+
+
+def downloaded(lab) -> int:
+    return int(lab.sql("SELECT downloaded FROM device_slot WHERE slot = 'digits'"))
+
+
+def test_device_takes_the_delta(real):
+    one = real.upload("1.0.0")
+    real.wait_rollout(real.roll_out("1.0.0"), "completed")
+    assert downloaded(real) >= int(one["size"]), "nothing to make a delta from: the whole"
+    two = real.upload("2.0.0", "cnn_v2_ft_long.onnx")
+    ready = wait_state(real, "digits@2.0.0", "1.0.0", "ready")
+    real.wait_rollout(real.roll_out("2.0.0"), "completed")
+    assert real.running() == {"real": "2.0.0"}
+    assert downloaded(real) == int(ready["size"]) < int(two["size"]) // 2 + MIB
+
+
+@pytest.mark.parametrize("where,version", [("cache", "3.0.0"), ("database", "4.0.0")])
+def test_device_takes_the_whole_when_the_delta_is_damaged(real, where, version):
+    """Behind the server's back: wrong bytes that it serves, or bytes that it finds wrong itself."""
+    before = next(iter(real.running().values()))
+    wanted = real.upload(version, "cnn_v1.onnx" if before in ("2.0.0", "4.0.0") else "cnn_v2_ft_long.onnx")
+    sha = wait_state(real, f"digits@{version}", before, "ready")["object_sha256"]
+    assert real.call("GET", f"/api/v1/objects/{sha}")[0] == 200
+    cached = real.server.base / "cache" / sha[:2] / sha
+    if where == "cache":
+        data = bytearray(cached.read_bytes())
+        data[len(data) // 2] ^= 1
+        cached.chmod(0o600)
+        cached.write_bytes(data)
+    else:
+        cached.unlink()
+        real.sql(f"UPDATE object_chunk SET bytes = set_byte(bytes, 99, 255 - get_byte(bytes, 99)) WHERE n = 0 AND blob ="
+                 f" (SELECT blob FROM object WHERE sha256 = '{sha}')")
+    real.wait_rollout(real.roll_out(version), "completed")
+    assert real.running() == {"real": version}
+    assert downloaded(real) >= int(wanted["size"]), "the whole bundle"
+    assert f"sha256={sha}" in real.server.log.read_text()

@@ -299,3 +299,29 @@ def test_musterctl_download(lab, tmp_path):
     with pytest.raises(StackError, match="damaged"):
         lab.ctl.run("bundle", "download", "digits@1.14.0", "--out", tmp_path / "again.mub", "--patience", "0")
     assert not (tmp_path / "again.mub").exists()
+
+
+def test_threshold_of_signatures(lab, contract):
+    """release_signatures = 2: one key is not enough, the same key twice neither, two are. More than there are keys: it does not start."""
+    second = lab.stack.keys / "second"
+    run([BUILD / "musterctl", "key", "generate", "--out", second])
+    (lab.stack.keys / "trusted/second.pub").write_text(second.with_suffix(".pub").read_text())
+    strict = lab.stack.server("strict", {"release_signatures": 2})
+    strict.start()
+    try:
+        made = make(lab, "1.15.0", 2 * MIB)
+        data = made.read_bytes()
+        status, answer, headers = put(lab, data, 0, MIB, server=strict)
+        assert status == 422 and answer["code"] == "signature_untrusted" and "2" in answer["detail"]
+        contract.problem(answer, headers, 422)
+        assert strict.request("PUT", "/api/v1/bundles", raw=data, token=lab.token)[0] == 422
+        run([BUILD / "musterctl", "bundle", "sign", made, "--key", second.with_suffix(".key")])
+        data = made.read_bytes()
+        status, answer, _ = put(lab, data, 0, len(data), server=strict)
+        assert status == 201 and len(answer["key_ids"]) == 2
+    finally:
+        strict.stop()
+    strict.settings["release_signatures"] = 3
+    with pytest.raises(StackError, match="release_signatures = 3.* 2 release keys"):
+        strict.start()
+    (lab.stack.keys / "trusted/second.pub").unlink()
