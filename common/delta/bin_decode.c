@@ -74,7 +74,7 @@ static enum err old_copy(struct rebuild *r, const struct bin_op *op)
             bin_approx_code(r->model, old, new, n, left);
         else
             memcpy(new, old, n);
-        bin_copied(r->model, new, n);
+        bin_copied(r->model, new, n, op);
         e = r->model->coder.error == ERR_OK ? advance(r, n) : r->model->coder.error;
         from += (int64_t)n;
         left -= n;
@@ -99,7 +99,7 @@ static enum err self_copy(struct rebuild *r, const struct bin_op *op)
             for (size_t i = 0; i < n; i++)
                 new[i] = r->ring[((uint64_t)from + i) % RING];
         }
-        bin_copied(r->model, new, n);
+        bin_copied(r->model, new, n, op);
         if (e == ERR_OK)
             e = advance(r, n);
         left -= n;
@@ -107,15 +107,16 @@ static enum err self_copy(struct rebuild *r, const struct bin_op *op)
     return e;
 }
 
-static enum err stored_copy(struct rebuild *r, uint64_t left)
+static enum err stored_copy(struct rebuild *r, const struct bin_op *op)
 {
+    uint64_t left = op->len;
     enum err e = ERR_OK;
     while (e == ERR_OK && left > 0) {
         size_t n = 0;
         uint8_t *new = room(r, left, &n);
         for (size_t i = 0; i < n; i++)
             new[i] = bin_stored_code(r->model, 0);
-        bin_copied(r->model, new, n);
+        bin_copied(r->model, new, n, op);
         e = r->model->coder.error == ERR_OK ? advance(r, n) : r->model->coder.error;
         left -= n;
     }
@@ -154,7 +155,7 @@ static enum err op_run(struct rebuild *r, const struct bin_op *op)
             return ERR_CORRUPT;
         return old_copy(r, op);
     case BIN_STORED:
-        return stored_copy(r, op->len);
+        return stored_copy(r, op);
     default:
         return ERR_CORRUPT;
     }

@@ -61,7 +61,7 @@ static void op_code(struct encoder *x, struct bin_op op)
     }
     for (size_t i = 0; op.kind == BIN_STORED && i < op.len; i++)
         (void)bin_stored_code(x->model, t->new[x->at + i]);
-    bin_copied(x->model, t->new + x->at, op.len);
+    bin_copied(x->model, t->new + x->at, op.len, &op);
     x->at += op.len;
 }
 

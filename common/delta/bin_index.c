@@ -8,6 +8,8 @@ enum {
     SUFFIX_MAX = 128 * 1024 * 1024, /* of the old file; its array is four times that */
     ENTRIES_MAX = 64 * 1024 * 1024, /* positions of the old file that have a hash */
     COMPARE_MAX = 64 * 1024,        /* while searching; the match found is then followed to its end */
+    NEAR_TRIES = 32,                /* equal places, to each side */
+    NEAR_LEN_MAX = 64,
     HASH_DEPTH = 8,
     HASH_LEN = 6,        /* bytes under a hash when every position has one */
     HASH_LEN_SPARSE = 24 /* and when not: what is shorter is not found for sure anyway */
@@ -69,7 +71,8 @@ static enum err suffixes_make(struct bin_index *index)
 }
 
 /* Binary search that never compares again what the two ends have in common. */
-static size_t suffixes_longest(const struct bin_index *index, const uint8_t *at, size_t len, size_t *ret_position)
+static size_t suffixes_longest(const struct bin_index *index, const uint8_t *at, size_t len, size_t *ret_position,
+                               size_t *ret_rank)
 {
     if (len < 2)
         return 0;
@@ -78,7 +81,7 @@ static size_t suffixes_longest(const struct bin_index *index, const uint8_t *at,
     size_t low_common = 0;
     size_t high_common = 0;
     size_t best = 0;
-    size_t where = 0;
+    size_t rank = 0;
     size_t most = len < COMPARE_MAX ? len : COMPARE_MAX;
     while (low < high) {
         size_t mid = low + (high - low) / 2;
@@ -89,7 +92,7 @@ static size_t suffixes_longest(const struct bin_index *index, const uint8_t *at,
         size_t n = known + bin_common(index->bytes + position + known, at + known, max - known);
         if (n > best) {
             best = n;
-            where = position;
+            rank = mid;
         }
         if (n == most)
             break;
@@ -101,10 +104,14 @@ static size_t suffixes_longest(const struct bin_index *index, const uint8_t *at,
             high_common = n;
         }
     }
+    if (best == 0)
+        return 0;
+    size_t where = (size_t)index->suffixes[rank];
     size_t rest = (index->size - where < len ? index->size - where : len) - best;
     if (best == most)
         best += bin_common(index->bytes + where + best, at + best, rest);
     *ret_position = where;
+    *ret_rank = rank;
     return best;
 }
 
@@ -204,8 +211,37 @@ void bin_index_free(struct bin_index *index)
 
 size_t bin_index_longest(const struct bin_index *index, const uint8_t *at, size_t len, size_t *ret_position)
 {
-    return index->suffixes != NULL ? suffixes_longest(index, at, len, ret_position)
+    size_t rank = 0;
+    return index->suffixes != NULL ? suffixes_longest(index, at, len, ret_position, &rank)
                                    : hashes_longest(index, at, len, ret_position);
+}
+
+static uint64_t apart(size_t position, int64_t hint)
+{
+    int64_t step = (int64_t)position - hint;
+    return (uint64_t)(step < 0 ? -step : step);
+}
+
+/* Places with the same bytes stand side by side: some of them are looked at, on both sides. */
+size_t bin_index_nearest(const struct bin_index *index, const uint8_t *at, size_t len, int64_t hint,
+                         size_t *ret_position)
+{
+    if (index->suffixes == NULL)
+        return hashes_longest(index, at, len, ret_position);
+    size_t rank = 0;
+    size_t best = suffixes_longest(index, at, len, ret_position, &rank);
+    for (int side = -1; best > 0 && best <= NEAR_LEN_MAX && side <= 1; side += 2) {
+        size_t i = rank;
+        for (int n = 0; n < NEAR_TRIES && (side < 0 ? i > 0 : i + 1 < index->size); n++) {
+            i = side < 0 ? i - 1 : i + 1;
+            size_t position = (size_t)index->suffixes[i];
+            if (index->size - position < best || memcmp(index->bytes + position, at, best) != 0)
+                break;
+            if (apart(position, hint) < apart(*ret_position, hint))
+                *ret_position = position;
+        }
+    }
+    return best;
 }
 
 /* ---- chains of the new file ---- */

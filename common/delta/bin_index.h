@@ -16,6 +16,10 @@ void bin_index_free(struct bin_index *index);
 /* Length of the longest match (known to the index) of the len bytes at `at`, and where it is; 0 when there is none. */
 size_t bin_index_longest(const struct bin_index *index, const uint8_t *at, size_t len, size_t *ret_position);
 
+/* The same, and of several such places one that is near `hint`. */
+size_t bin_index_nearest(const struct bin_index *index, const uint8_t *at, size_t len, int64_t hint,
+                         size_t *ret_position);
+
 /* Earlier places of the new file with the same four bytes, as chains. */
 struct bin_chains;
 enum { BIN_CHAINS_MIN = 4 };

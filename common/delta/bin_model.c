@@ -9,7 +9,8 @@ enum {
     BYTE_LIMIT = 250,
     OP_RATE = 5,
     LITERAL_RATE = 4,
-    RUN_MIN = 32 /* shorter runs are told byte by byte */
+    LEARN_MAX = 64, /* copies up to that length teach the literals */
+    RUN_MIN = 32    /* shorter runs are told byte by byte */
 };
 
 /* log2 of the sizes of the tables; "fast" does without the last two. */
@@ -188,6 +189,19 @@ static inline uint32_t hash_of(uint64_t value, unsigned salt)
     return (uint32_t)(((value + 1) * 0x9e3779b97f4a7c15u + salt) >> 29);
 }
 
+/* Where the 15 nodes of half a byte are, in the k-th table. */
+static inline mix_bit *hashed_slots(const struct bin_byte *b, size_t k, uint32_t context, unsigned node)
+{
+    uint32_t h = (context + node * 0x2f0b4c47u) * 0x9e3779b1u;
+    return b->tables[k] + ((size_t)(h >> (32 - b->bits[k])) & ~(size_t)15);
+}
+
+/* Which of them, at the i-th bit of the byte. */
+static inline unsigned small_node(unsigned node, unsigned i)
+{
+    return i < 4 ? node : (node & ((1u << (i - 4)) - 1)) | 1u << (i - 4);
+}
+
 /* Codes a byte with `inputs` contexts; select: which weights, below 4. */
 [[gnu::always_inline]] static inline uint8_t byte_code(struct mix_coder *c, struct bin_byte *b, size_t inputs,
                                                        uint8_t byte, const uint32_t *contexts, unsigned select)
@@ -197,11 +211,9 @@ static inline uint32_t hash_of(uint64_t value, unsigned salt)
     unsigned node = 1;
     for (unsigned i = 0; i < 8; i++) {
         if (i % 4 == 0)
-            for (size_t k = 2; k < inputs; k++) {
-                uint32_t h = (contexts[k] + node * 0x2f0b4c47u) * 0x9e3779b1u;
-                base[k] = b->tables[k] + ((size_t)(h >> (32 - b->bits[k])) & ~(size_t)15);
-            }
-        unsigned small = i < 4 ? node : (node & ((1u << (i - 4)) - 1)) | 1u << (i - 4);
+            for (size_t k = 2; k < inputs; k++)
+                base[k] = hashed_slots(b, k, contexts[k], node);
+        unsigned small = small_node(node, i);
         for (size_t k = 0; k < inputs; k++)
             slots[k] = k < 2 ? b->tables[k] + (contexts[k] << 8 | node) : base[k] + small;
         node = node << 1 | mix_code_mixed(c, byte >> (7 - i) & 1, slots, inputs, b->weights[select * 8 + i], BYTE_LIMIT,
@@ -228,8 +240,35 @@ uint8_t bin_stored_code(struct bin_model *m, uint8_t byte)
     return (uint8_t)mix_code_raw(&m->coder, byte, 8);
 }
 
-void bin_copied(struct bin_model *m, const uint8_t *bytes, size_t len)
+/* What a literal would have taught, all but the weights and the old byte's part. */
+static void literal_learn(struct bin_model *m, uint8_t byte)
 {
+    uint64_t h = m->history;
+    size_t inputs = inputs_of(m->effort, BIN_BYTE_INPUTS);
+    const uint32_t contexts[BIN_BYTE_INPUTS] = {0, (uint32_t)(h & 0xff), hash_of(h & 0xffff, 2),
+                                                hash_of(h & 0xffffff, 3), hash_of(h & 0xffffffff, 4)};
+    for (size_t k = 1; k < inputs; k++) {
+        mix_bit *base = NULL;
+        unsigned node = 1;
+        for (unsigned i = 0; i < 8; i++) {
+            if (k > 1 && i % 4 == 0)
+                base = hashed_slots(&m->literal, k, contexts[k], node);
+            mix_bit *slot = k == 1 ? m->literal.tables[1] + (contexts[1] << 8 | node) : base + small_node(node, i);
+            unsigned bit = byte >> (7 - i) & 1;
+            mix_bit_learn(&m->coder, slot, bit, BYTE_LIMIT);
+            node = node << 1 | bit;
+        }
+    }
+    m->history = h << 8 | byte;
+}
+
+void bin_copied(struct bin_model *m, const uint8_t *bytes, size_t len, const struct bin_op *op)
+{
+    if (op->len <= LEARN_MAX && op->kind != BIN_STORED && op->kind != BIN_APPROX) {
+        for (size_t i = 0; i < len; i++)
+            literal_learn(m, bytes[i]);
+        return;
+    }
     for (size_t i = len < 8 ? 0 : len - 8; i < len; i++)
         m->history = m->history << 8 | bytes[i];
 }

@@ -87,5 +87,5 @@ uint8_t bin_stored_code(struct bin_model *m, uint8_t byte);
 void bin_approx_start(struct bin_model *m);
 void bin_approx_code(struct bin_model *m, const uint8_t *old, uint8_t *new, size_t len, uint64_t left);
 
-/* Bytes that were copied, so that literals behind them are predicted well: the last len of them, 8 are enough. */
-void bin_copied(struct bin_model *m, const uint8_t *bytes, size_t len);
+/* Bytes of op that were copied: they teach what literals are like. Pieces may be of any size. */
+void bin_copied(struct bin_model *m, const uint8_t *bytes, size_t len, const struct bin_op *op);

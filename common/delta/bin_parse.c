@@ -5,16 +5,16 @@
 
 /* Two steps. First regions that stand in the old file with few changes are looked for, as bsdiff does: a match that is
  * clearly longer than what the present alignment offers begins a new region, and regions grow in both directions as
- * long as more than half of the bytes agree. What lies between regions is then told by the cheapest way through
+ * long as more than three fifths of the bytes agree. What lies between regions is then told by the cheapest way through
  * literals, short copies of the old file and copies of the new one (dynamic programming over estimated prices). */
 
 enum {
-    CLEARLY = 8,       /* bytes that another alignment must offer more */
+    CLEARLY = 4,       /* bytes that another alignment must offer more */
     REGION_MIN = 16,   /* agreeing bytes of a region; smaller ones are left to the second step */
     BLOCK = 64 * 1024, /* of the dynamic programming */
     TAKE = 192,        /* a copy that long is taken without asking further */
-    SELF_DEPTH_FAST = 6,
-    SELF_DEPTH_BEST = 48,
+    SELF_DEPTH_FAST = 12,
+    SELF_DEPTH_BEST = 200,
     OLD_MIN = 4,
     BIT = 16, /* prices are in 16ths of a bit */
     STORED_MIN = 2048,
@@ -31,18 +31,21 @@ struct regions {
     size_t count, room;
 };
 
-/* One position of the dynamic programming: how it is reached best. */
+/* One position of the dynamic programming: how it is reached best, and what copies on that way can be repeated. */
 struct way {
     uint32_t price;
     uint32_t len;
     enum bin_kind kind;
+    uint32_t distance; /* of the last copy of the new file; 0: none */
+    int64_t align;     /* of the last copy of the old file */
     int64_t from;
 };
 
 struct parse {
     const struct bin_texts *t;
     struct regions regions;
-    struct way *ways; /* BLOCK + 1 */
+    struct way *ways;  /* BLOCK + 1 */
+    uint32_t distance; /* of the last copy of the block before */
     uint32_t literal_price[256];
 };
 
@@ -103,7 +106,7 @@ static size_t region_grow(const struct bin_texts *t, size_t from, size_t to, int
     size_t where = from;
     if (from <= to) {
         for (size_t i = from; i < to && (int64_t)i + align < (int64_t)t->old_size; i++) {
-            score += agrees(t, i, align) ? 1 : -1;
+            score += agrees(t, i, align) ? 2 : -3;
             if (score > best) {
                 best = score;
                 where = i + 1;
@@ -114,7 +117,7 @@ static size_t region_grow(const struct bin_texts *t, size_t from, size_t to, int
         return where;
     }
     for (size_t i = from; i > to && (int64_t)i + align > 0; i--) {
-        score += agrees(t, i - 1, align) ? 1 : -1;
+        score += agrees(t, i - 1, align) ? 2 : -3;
         if (score > best) {
             best = score;
             where = i - 1;
@@ -221,7 +224,7 @@ static void literal_prices(struct parse *p, size_t start, size_t end)
     for (size_t i = start; i < end; i++, total++)
         counts[p->t->new[i]]++;
     for (size_t i = 0; i < 256; i++) {
-        uint32_t price = (log_price(total) - log_price(counts[i])) * 7 / 8;
+        uint32_t price = (log_price(total) - log_price(counts[i])) * 13 / 16;
         p->literal_price[i] = price < 2 * BIT ? 2 * BIT : price;
     }
 }
@@ -252,34 +255,64 @@ static void copy_offer(struct parse *p, size_t i, size_t min, size_t len, struct
     }
 }
 
-static size_t old_offer(struct parse *p, size_t i, size_t at, size_t max, int64_t align)
+/* An exact copy of the old file that moves on with an alignment that was just used. */
+static size_t aligned_offer(struct parse *p, size_t i, size_t at, size_t max, int64_t align, uint32_t price)
 {
     const struct bin_texts *t = p->t;
-    size_t position = 0;
-    size_t most = 0;
     int64_t same = (int64_t)at + align;
-    if (same >= 0 && (size_t)same < t->old_size) {
-        size_t left = t->old_size - (size_t)same;
-        size_t n = bin_common(t->old + same, t->new + at, left < max ? left : max);
-        if (n >= 2)
-            copy_offer(p, i, 2, n, (struct way){.price = 4 * BIT, .kind = BIN_OLD, .from = same});
-        most = n;
+    if (same < 0 || (size_t)same >= t->old_size || t->old[same] != t->new[at])
+        return 0;
+    size_t left = t->old_size - (size_t)same;
+    size_t n = bin_common(t->old + same, t->new + at, left < max ? left : max);
+    struct way way = {.price = price, .kind = BIN_OLD, .from = same, .align = align, .distance = p->ways[i].distance};
+    copy_offer(p, i, 1, n, way);
+    return n;
+}
+
+static size_t old_offer(struct parse *p, size_t i, size_t at, size_t max, int64_t region_align)
+{
+    const struct bin_texts *t = p->t;
+    const struct way *here = &p->ways[i];
+    size_t position = 0;
+    size_t most = aligned_offer(p, i, at, max, here->align, 4 * BIT);
+    if (region_align != here->align) {
+        size_t n = aligned_offer(p, i, at, max, region_align, 6 * BIT);
+        most = n > most ? n : most;
     }
-    size_t n = bin_index_longest(t->index, t->new + at, max, &position);
-    if (n >= OLD_MIN && n > most) {
-        int64_t step = (int64_t)position - same;
-        uint32_t price = 8 * BIT + log_price((uint64_t)(step < 0 ? -step : step) + 1);
-        copy_offer(p, i, OLD_MIN, n, (struct way){.price = price, .kind = BIN_OLD, .from = (int64_t)position});
-        most = n;
-    }
-    return most;
+    size_t n = bin_index_nearest(t->index, t->new + at, max, (int64_t)at + here->align, &position);
+    if (n < OLD_MIN || n <= most)
+        return most;
+    int64_t align = (int64_t)position - (int64_t)at;
+    int64_t step = align - here->align;
+    uint32_t price = 5 * BIT + log_price((uint64_t)(step < 0 ? -step : step) + 1);
+    copy_offer(
+        p, i, OLD_MIN, n,
+        (struct way){
+            .price = price, .kind = BIN_OLD, .from = (int64_t)position, .align = align, .distance = here->distance});
+    return n;
+}
+
+/* The last distance once more. */
+static size_t again_offer(struct parse *p, size_t i, size_t at, size_t max)
+{
+    const struct bin_texts *t = p->t;
+    struct way way = p->ways[i];
+    if (way.distance == 0 || t->new[at] != t->new[at - way.distance])
+        return 0;
+    size_t n = bin_common(t->new + at - way.distance, t->new + at, max);
+    way.price = 5 * BIT;
+    way.kind = BIN_SELF;
+    way.from = way.distance;
+    copy_offer(p, i, 1, n, way);
+    return n;
 }
 
 static size_t self_offer(struct parse *p, size_t i, size_t at, size_t max)
 {
     const struct bin_texts *t = p->t;
     int depth = t->effort == DELTA_FAST ? SELF_DEPTH_FAST : SELF_DEPTH_BEST;
-    size_t most = BIN_CHAINS_MIN - 1;
+    size_t most = again_offer(p, i, at, max);
+    most = most < BIN_CHAINS_MIN ? BIN_CHAINS_MIN - 1 : most;
     for (size_t place = bin_chains_before(t->chains, at); place != SIZE_MAX && depth > 0 && most < max;
          place = bin_chains_before(t->chains, place), depth--) {
         if (t->new[place + most] != t->new[at + most])
@@ -287,8 +320,13 @@ static size_t self_offer(struct parse *p, size_t i, size_t at, size_t max)
         size_t n = bin_common(t->new + place, t->new + at, max);
         if (n <= most)
             continue;
-        uint32_t price = 8 * BIT + log_price(at - place);
-        copy_offer(p, i, most + 1, n, (struct way){.price = price, .kind = BIN_SELF, .from = (int64_t)(at - place)});
+        uint32_t price = 4 * BIT + log_price(at - place);
+        copy_offer(p, i, BIN_CHAINS_MIN, n,
+                   (struct way){.price = price,
+                                .kind = BIN_SELF,
+                                .from = (int64_t)(at - place),
+                                .align = p->ways[i].align,
+                                .distance = (uint32_t)(at - place)});
         most = n;
         if (most >= TAKE)
             break;
@@ -300,12 +338,15 @@ static void ways_fill(struct parse *p, size_t start, size_t len, int64_t align)
 {
     for (size_t i = 0; i <= len; i++)
         p->ways[i].price = UINT32_MAX;
-    p->ways[0].price = 0;
+    p->ways[0] = (struct way){.align = align, .distance = p->distance};
     for (size_t i = 0, skip = 0; i < len; i++) {
         if (p->ways[i].price == UINT32_MAX)
             continue;
         uint8_t byte = p->t->new[start + i];
-        way_offer(p, i, 1, (struct way){.price = p->ways[i].price + p->literal_price[byte], .kind = BIN_LITERALS});
+        struct way literal = p->ways[i];
+        literal.price += p->literal_price[byte];
+        literal.kind = BIN_LITERALS;
+        way_offer(p, i, 1, literal);
         if (i < skip)
             continue;
         size_t old = old_offer(p, i, start + i, len - i, align);
@@ -319,6 +360,7 @@ static void ways_fill(struct parse *p, size_t start, size_t len, int64_t align)
 /* Follows the cheapest way back, and adds its ops in order. */
 static enum err ways_add(struct parse *p, size_t len, struct bin_ops *ops)
 {
+    p->distance = p->ways[len].distance;
     size_t next = SIZE_MAX; /* links forward, in the place of prices */
     for (size_t i = len; i > 0;) {
         size_t before = i - p->ways[i].len;
