@@ -39,7 +39,7 @@ endif
 
 .PHONY: fuzz fuzz-programs fuzz-replay
 .PHONY: all programs web unit deps test unit-run integration lint format asan tsan install clean help \
-        demo demo-check demo-clean demo-password screenshots bench-delta bench-verify
+        demo demo-check demo-clean demo-password screenshots bench-delta bench-verify check-arm64
 all: programs web
 
 $(BUILD)/%.o: %.c
@@ -175,6 +175,12 @@ bench-verify: ## how fast a bundle is verified, beside sha256sum (BENCH=--quick)
 	@$(MAKE) --no-print-directory programs
 	@exec /usr/bin/python3 -B tests/bench/verify.py --build $(BUILD) $(BENCH)
 
+check-arm64: ## deltas are rebuilt on arm64 (under qemu) as here, and made there with the same bytes (BENCH=--quick)
+	@packaging/deps.sh build bench
+	@packaging/deps.sh arm64 || true
+	@$(MAKE) --no-print-directory programs
+	@exec /usr/bin/python3 -B tests/arm64/check.py --build $(BUILD) $(BENCH)
+
 screenshots: ## docs/img/*.png, taken from a real server
 	@packaging/deps.sh build run web test
 	@$(MAKE) --no-print-directory programs web
@@ -185,7 +191,7 @@ lint: ## clang-format, clang-tidy, cppcheck, shellcheck, console checks
 	@packaging/lint.sh $(ALL_C)
 
 format: ## clang-format everything in place
-	clang-format -i $(ALL_C) $(ALL_H) $(wildcard tests/unit/*.c tests/faults/*.c tests/bench/*.c tests/fuzz/*.[ch])
+	clang-format -i $(ALL_C) $(ALL_H) $(wildcard tests/unit/*.c tests/faults/*.c tests/bench/*.c tests/arm64/*.c tests/fuzz/*.[ch])
 
 asan: ## unit and integration tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	@packaging/deps.sh build run web test
@@ -219,6 +225,6 @@ clean: ## remove what was built
 	rm -rf build build-asan build-tsan build-fuzz web/dist web/node_modules
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 18
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 18
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

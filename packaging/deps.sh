@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the Debian 12 or 13 packages that a job needs, and nothing that is there already.
-#   packaging/deps.sh build|run|web|test|lint|fuzz|bench ...
+#   packaging/deps.sh build|run|web|test|lint|fuzz|bench|arm64 ...
 # As root, or as a user with sudo. Services that come with a package are neither started nor left enabled.
 set -eu
 
@@ -13,6 +13,7 @@ test="libcmocka-dev python3-pytest python3-yaml python3-jsonschema python3-psyco
 fuzz="clang libclang-rt-dev llvm"
 lint="clang-format clang-tidy clang cppcheck shellcheck mandoc"
 bench="python3 python3-numpy libopenblas0-pthread bsdiff xdelta3 zstd openssl"
+arm64="gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user"
 
 wanted=""
 for group in "$@"; do
@@ -23,9 +24,10 @@ for group in "$@"; do
     test) wanted="$wanted $test" ;;
     lint) wanted="$wanted $lint" ;;
     bench) wanted="$wanted $bench" ;;
+    arm64) wanted="$wanted $arm64" ;;
     fuzz) wanted="$wanted $fuzz" ;;
     *)
-        echo "deps.sh: unknown group '$group'; groups are build, run, web, test, lint, fuzz, bench" >&2
+        echo "deps.sh: unknown group '$group'; groups are build, run, web, test, lint, fuzz, bench, arm64" >&2
         exit 2
         ;;
     esac

@@ -18,7 +18,7 @@ flags="-std=gnu2x -D_GNU_SOURCE -I. -I$(packaging/onnxruntime.sh --where)/includ
 headers=$(find common server agent cli -name '*.h')
 
 # shellcheck disable=SC2086 # lists of flags and files
-format() { clang-format --dry-run --Werror "$@" $headers tests/unit/*.c tests/faults/*.c tests/bench/*.c tests/fuzz/*.[ch]; }
+format() { clang-format --dry-run --Werror "$@" $headers tests/unit/*.c tests/faults/*.c tests/bench/*.c tests/arm64/*.c tests/fuzz/*.[ch]; }
 # shellcheck disable=SC2086
 tidy() { printf '%s\n' "$@" | xargs -P "$(nproc)" -n 8 sh -c 'clang-tidy --quiet "$@" -- '"$flags"' 2>/dev/null' sh; }
 # shellcheck disable=SC2086

@@ -8,7 +8,7 @@ enum {
     LINE = 1024,
     SMALL_COUNT = 2000, /* tensors below it are rounded finer by SMALL_FINER */
     SMALL_FINER = 4,    /* powers of two */
-    VALUE_FINER = 4,    /* a step is never more than this under the values' own size */
+    VALUE_FINER = 2,    /* a coarsest step is so far under the values' own size */
     EXPONENT_MAX = 300, /* of a step, both ways: deltas know no others, and no weights need them */
 };
 
@@ -78,8 +78,8 @@ static int step_exponent(const struct grid_tensor *t, const struct sums *sums, u
     const int by_values = size_exponent(sums->values, t->count);
     if (by_update == INT32_MIN || by_update == INT32_MAX || by_values == INT32_MIN || by_values == INT32_MAX)
         return INT32_MIN;
-    int exponent = by_update - (int)finer - (t->count < SMALL_COUNT ? SMALL_FINER : 0);
-    return exponent < by_values - VALUE_FINER ? exponent : by_values - VALUE_FINER;
+    const int coarsest = by_update < by_values - VALUE_FINER ? by_update : by_values - VALUE_FINER;
+    return coarsest - (int)finer - (t->count < SMALL_COUNT ? SMALL_FINER : 0);
 }
 
 /* Rounds one line and adds what that did. */

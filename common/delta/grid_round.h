@@ -36,7 +36,8 @@ struct grid_report {
     double error;          /* root mean square of what rounding changed in them */
 };
 
-/* Rounds one tensor: step 2^floor(log2 update) / 2^finer, finer 0 … GRID_FINER_MAX; sixteen times finer when the tensor
- * has less than 2,000 elements (biases, norms: they matter much and cost little), and at most a sixteenth of the size
- * of the tensor's own values (a layer that was made anew). Elements are old + k * step, rounded to the type. */
+/* Rounds one tensor: step 2^floor(log2 update) / 2^finer, finer 0 … GRID_FINER_MAX; where the update is more than a
+ * quarter of the new values (a layer that was made anew), a quarter of those counts in its place; and all that sixteen
+ * times finer when the tensor has less than 2,000 elements (biases, norms: they matter much and cost little). Elements
+ * are old + k * step, rounded to the type. */
 struct grid_report grid_round(const struct grid_tensor *tensor, unsigned finer);

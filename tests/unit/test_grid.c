@@ -71,15 +71,17 @@ static void test_small_tensors_are_rounded_finer(void **state)
 static void test_a_layer_made_anew_keeps_its_values(void **state)
 {
     (void)state;
-    static float old[COUNT], new[COUNT];
+    static float old[COUNT], new[COUNT], again[COUNT];
     uint64_t random = 9;
     for (size_t i = 0; i < COUNT; i++) {
         old[i] = (float)(noise(&random) * 8);
         new[i] = (float)(noise(&random) / 4);
     }
+    memcpy(again, new, sizeof new);
     const struct grid_report report = f32_round(old, new, COUNT, 0);
     assert_int_equal(report.outcome, GRID_ROUNDED);
-    assert_int_equal(report.exponent, -7); /* 2^-3 is below 1/4, and 16 times finer */
+    assert_int_equal(report.exponent, -5); /* 2^-3 is below 1/4, and a quarter of that */
+    assert_int_equal(f32_round(old, again, COUNT, 3).exponent, -8);
 }
 
 /* Half and bfloat: the bits are what counts. */
