@@ -211,9 +211,10 @@ bool self_verdict(const struct self *self, struct update_row *row, struct verdic
     (void)self;
     if (store_verdict(ret_verdict) != ERR_OK)
         return false;
-    if (row->generation == 0 && !text_eq(row->want.bundle, ret_verdict->bundle)) {
-        /* The journal is lost, perhaps because only the version that was taken back could read it. Without this row the
-         * document would lead to the same version again. */
+    bool unknown = row->phase == UPDATE_IDLE || row->generation == 0;
+    if (unknown && row->generation <= ret_verdict->generation && !text_eq(row->committed, ret_verdict->bundle)) {
+        /* The journal is lost or has a phase of the future, because only the version that was taken back could read it.
+         * Without this row the document would lead to the same version again. */
         row->phase = UPDATE_PROBATION;
         row->generation = ret_verdict->generation;
         (void)text_copy(row->want.bundle, sizeof row->want.bundle, ret_verdict->bundle);

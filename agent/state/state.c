@@ -175,11 +175,11 @@ enum err state_peek(const char *path, struct state **ret_state, struct err_info 
     return opened(state, path, e, ret_state, info);
 }
 
-/* The damaged file is kept for whoever wants to know; its log would be applied to the new one. */
-static void file_put_aside(const char *path)
+/* The file is kept for whoever wants to know; its log would be applied to the new one. */
+static void file_put_aside(const char *path, const char *why)
 {
     char name[PATH_MAX];
-    if (snprintf(name, sizeof name, "%s.damaged", path) < (int)sizeof name)
+    if (snprintf(name, sizeof name, "%s.%s", path, why) < (int)sizeof name)
         (void)rename(path, name);
     if (snprintf(name, sizeof name, "%s-wal", path) < (int)sizeof name)
         (void)unlink(name);
@@ -190,12 +190,14 @@ static void file_put_aside(const char *path)
 enum err state_open(const char *path, struct state **ret_state, bool *ret_new, struct err_info *info)
 {
     enum err e = file_open(path, ret_state, ret_new, info);
-    if (e != ERR_CORRUPT)
+    if (e != ERR_CORRUPT && e != ERR_UNSUPPORTED)
         return e;
-    log_error("state_damaged", "file=%s action=\"put aside and begun anew\"", path);
+    /* Newer: an update of the agent itself was taken back. This one must not be locked out by what that one has done.
+     */
+    log_error(e == ERR_CORRUPT ? "state_damaged" : "state_newer", "file=%s action=\"put aside and begun anew\"", path);
     if (info != NULL)
         *info = (struct err_info){.offset = -1};
-    file_put_aside(path);
+    file_put_aside(path, e == ERR_CORRUPT ? "damaged" : "newer");
     return file_open(path, ret_state, ret_new, info);
 }
 

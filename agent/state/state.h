@@ -10,10 +10,10 @@
 
 struct state;
 
-/* Opens or creates the file. One that SQLite finds damaged is put aside as PATH.damaged and a new one begun: versions
- * on the disk tell what was installed (agent/update/), and nothing but unsent telemetry is lost. ret_new: it was
- * created now. ERR_CONFLICT: another process has it open, also after two seconds; ERR_UNSUPPORTED: a newer agent has
- * written it. */
+/* Opens or creates the file. One that SQLite finds damaged is put aside as PATH.damaged, one in the format of a newer
+ * agent as PATH.newer, and a new one begun: versions on the disk tell what was installed (agent/update/), and nothing
+ * but unsent telemetry is lost. ret_new: it was created now. ERR_CONFLICT: another process has it open, also after two
+ * seconds. */
 [[nodiscard]] enum err state_open(const char *path, struct state **ret_state, bool *ret_new, struct err_info *info);
 void state_close(struct state *state);
 

@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 
 enum {
+    AGENT_LIMIT_S = 20,
     MODEL_LIMIT_S = 120,      /* to load a large model and run its samples, at low priority */
     INFER_RUNTIME_STATUS = 3, /* of muster-infer: ONNX Runtime is missing or too old (muster-infer.8) */
     TEST_PATH_SIZE = 512
@@ -111,10 +112,22 @@ static enum err app_test_start(struct selftest *test, struct manifest *manifest,
 
 /* ---- the agent's own ---- */
 
-static void nothing_to_do(void *user)
+static const char *agent_judge(int status)
 {
-    struct selftest *test = user;
-    test->done(test->user, NULL, "its probation is its test");
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? NULL : "selftest_failed";
+}
+
+/* It can be executed here, with all its libraries; the rest shows in its probation. */
+static enum err agent_test(struct selftest *test, const struct manifest *manifest, const char *dir,
+                           struct err_info *info)
+{
+    char program[TEST_PATH_SIZE];
+    const char *argv[] = {program, "--version", NULL};
+    int n = snprintf(program, sizeof program, "%s/%s", dir, manifest->agent.program);
+    if (n < 0 || (size_t)n >= sizeof program)
+        return err_set(info, ERR_TOO_LARGE, "the program's path is too long");
+    test->judge = agent_judge;
+    return test_run(test, argv, AGENT_LIMIT_S, info);
 }
 
 /* ---- one test ---- */
@@ -131,8 +144,7 @@ enum err selftest_start(struct selftest *test, struct loop *loop, const struct s
     case MANIFEST_APP:
         return app_test_start(test, manifest, slot, dir);
     case MANIFEST_AGENT:
-        loop_timer_set(loop, &test->limit, 0, nothing_to_do, test);
-        return ERR_OK;
+        return agent_test(test, manifest, dir, info);
     }
     return err_set(info, ERR_UNSUPPORTED, "there is no self-test for bundles of kind %s",
                    manifest_kind_name(manifest->kind));

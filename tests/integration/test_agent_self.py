@@ -15,6 +15,7 @@ import pytest
 from appkit import make_bundle, roll_out, slot_of, wait_slot
 from stack import BUILD, ROOT, wait_for
 
+SAYS_VERSION = '#!/bin/sh\ntest "$1" != --version || exit 0\n'
 SANITIZE = "-fsanitize=address,undefined -fno-sanitize-recover=all"
 VERSIONED = ["agent/main.o", "agent/agent.o", "agent/core/up.o", "agent/sense/items.o"]  # what knows its version
 
@@ -44,8 +45,9 @@ def fleet(lab, tmp_path_factory):
     helpers = {"muster-fetch": BUILD / "muster-fetch"}
     good = {v: build_agent(folder, v) for v in ("0.2.0", "0.3.0")}
     ill = {
-        "0.9.1": "#!/bin/sh\necho cannot start >&2\nexit 3\n",
-        "0.9.2": "#!/bin/sh\nexec sleep 1000\n",
+        "0.9.0": "#!/bin/sh\necho cannot find a library\nexit 127\n",
+        "0.9.1": SAYS_VERSION + "echo cannot start >&2\nexit 3\n",
+        "0.9.2": SAYS_VERSION + "exec sleep 1000\n",
         "0.9.3": good["0.3.0"],
         "0.9.4": '#!/bin/sh\nexec "${0%/*}/real" "$@"\n',
     }
@@ -122,6 +124,13 @@ def test_self_falls_back(device, version, code, said):
         state = agent.base / "state"
         wait_for("the trial to be over", lambda: not (state / "agent-trial").exists() and not (state / "agent-verdict").exists(), 10)
         wait_for("the device to be online", lambda: lab.devices()[name]["liveness"] == "online", 20)
+
+
+def test_self_that_cannot_be_executed(device):
+    lab, name, _ = device
+    failed = update(lab, name, "0.9.0", phase="failed", running_version=None)
+    assert (failed["stage"], failed["code"], failed["device_left"]) == ("test", "selftest_failed", "no_change")
+    assert "cannot find a library" in failed["detail"]
 
 
 def test_self_crash_in_probation(device):

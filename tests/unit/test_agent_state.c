@@ -189,6 +189,24 @@ static void damaged_file_is_put_aside(void **state)
     assert_int_equal(file_read(aside, 4096, &bytes, NULL), ERR_OK);
 }
 
+static void newer_file_is_put_aside(void **state)
+{
+    (void)state;
+    cleanup_place struct place p;
+    place_start(&p, ROOM);
+    char aside[128];
+    bool fresh = false;
+    struct err_info info = {0};
+    cleanup_free char *bytes = NULL;
+    place_close(&p);
+    run_sql(p.path, "PRAGMA user_version = 2; ALTER TABLE slot RENAME TO slots;");
+    assert_int_equal(state_open(p.path, &p.state, &fresh, &info), ERR_OK);
+    assert_true(fresh);
+    assert_int_equal(spool_open(p.state, ROOM, &p.spool), ERR_OK);
+    (void)snprintf(aside, sizeof aside, "%s.newer", p.path);
+    assert_int_equal(file_read(aside, 1024 * 1024, &bytes, NULL), ERR_OK);
+}
+
 static void second_agent_is_kept_out(void **state)
 {
     (void)state;
@@ -388,6 +406,7 @@ int main(void)
         cmocka_unit_test(journal_round_trip),
         cmocka_unit_test(older_and_newer_files),
         cmocka_unit_test(damaged_file_is_put_aside),
+        cmocka_unit_test(newer_file_is_put_aside),
         cmocka_unit_test(second_agent_is_kept_out),
         cmocka_unit_test(batches_in_order_of_rank),
         cmocka_unit_test(ack_moves_on),
