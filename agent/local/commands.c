@@ -15,7 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { EXIT_REFUSED = 1, EXIT_USAGE = 64, BY_SIZE = 48 };
+enum { EXIT_REFUSED = 1, EXIT_USAGE = 64, BY_SIZE = 48, START_TRIES = 25, START_STEP_MS = 200 };
 
 /* ---- words and flags ---- */
 
@@ -121,7 +121,7 @@ static enum err state_dir_enter(const struct conf *conf, struct err_info *info)
 /* ---- status ---- */
 
 /* Of the running agent, or of its files. json_decref() it. */
-static enum err status_get(const struct conf *conf, json_t **ret_status, struct err_info *info)
+static enum err status_try(const struct conf *conf, json_t **ret_status, struct err_info *info)
 {
     json_auto_t *request = json_pack("{ss}", "op", "status");
     json_auto_t *answer = NULL;
@@ -137,6 +137,26 @@ static enum err status_get(const struct conf *conf, json_t **ret_status, struct 
         return err_set(info, ERR_CORRUPT, "the agent's answer cannot be understood: is it of another version?");
     *ret_status = json_incref(status);
     return ERR_OK;
+}
+
+/* An agent that is just starting has its files already, and answers a moment later. */
+static bool agent_starting(enum err e, int tries)
+{
+    if (e != ERR_UNAVAILABLE || tries >= START_TRIES)
+        return false;
+    clock_sleep_ms(START_STEP_MS);
+    return true;
+}
+
+static enum err status_get(const struct conf *conf, json_t **ret_status, struct err_info *info)
+{
+    enum err e = ERR_OK;
+    int tries = 0;
+    do {
+        *info = (struct err_info){.offset = -1};
+        e = status_try(conf, ret_status, info);
+    } while (agent_starting(e, tries++));
+    return e;
 }
 
 static int status_print(const struct conf *conf)
@@ -212,6 +232,16 @@ static enum err rollback_ask(const char *slot, const char *by, char ret_text[STA
     return ERR_OK;
 }
 
+static enum err rollback_try(const char *slot, const char *by, char ret_text[STATUS_TEXT_SIZE], struct err_info *info)
+{
+    *info = (struct err_info){.offset = -1};
+    enum err e = rollback_ask(slot, by, ret_text, info);
+    if (e != ERR_NOT_FOUND)
+        return e;
+    *info = (struct err_info){.offset = -1};
+    return offline_rollback(slot, by, ret_text, info);
+}
+
 static int rollback(const struct conf *conf, const char *slot)
 {
     char by[BY_SIZE];
@@ -220,11 +250,11 @@ static int rollback(const struct conf *conf, const char *slot)
     if (!agreed(conf, slot, &info))
         return fail(&info, ERR_INVALID);
     by_whom(by);
-    enum err e = rollback_ask(slot, by, text, &info);
-    if (e == ERR_NOT_FOUND) {
-        info = (struct err_info){.offset = -1};
-        e = offline_rollback(slot, by, text, &info);
-    }
+    enum err e = ERR_OK;
+    int tries = 0;
+    do
+        e = rollback_try(slot, by, text, &info);
+    while (agent_starting(e, tries++));
     if (e != ERR_OK)
         return fail(&info, e);
     (void)puts(text);

@@ -71,7 +71,7 @@ static enum err journal_peek(struct state **ret_state, struct err_info *info)
 {
     enum err e = state_peek("state.db", ret_state, info);
     if (e == ERR_CONFLICT)
-        return err_set(info, e, "an agent has its journal open, but does not answer: it is starting, or hangs");
+        return err_set(info, ERR_UNAVAILABLE, "an agent has its journal open, but does not answer");
     return e == ERR_NOT_FOUND ? ERR_OK : e;
 }
 
@@ -134,8 +134,7 @@ static enum err lock_take(int *ret_fd, struct err_info *info)
     if (fd < 0)
         return err_set(info, err_from_errno(errno), "the lock of this directory: %s", strerror(errno));
     if (flock(fd, LOCK_EX | LOCK_NB) != 0)
-        return err_set(info, ERR_CONFLICT,
-                       "an agent holds this directory, but does not answer: it is starting, or hangs");
+        return err_set(info, ERR_UNAVAILABLE, "an agent holds this directory, but does not answer");
     *ret_fd = fd;
     fd = -1;
     return ERR_OK;
