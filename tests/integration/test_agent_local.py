@@ -61,7 +61,7 @@ def make_bundle(lab, version: str, counter: int, files: dict[str, bytes], keys: 
 
     distinct = {sha(data): data for data in files.values()}
     head = {"schema": 1, "kind": "model", "name": "digits", "version": version, "release_counter": counter,
-            "created": "2026-11-21T12:00:00Z", "model": {"file": "model.onnx", "inputs": [{"name": "input", "type": "float32", "shape": [1, 1, 16, 16]}],
+            "created": 1764000000000, "model": {"file": "model.onnx", "inputs": [{"name": "input", "type": "float32", "shape": [1, 1, 16, 16]}],
                                                          "outputs": []},
             "files": [{"path": p, "size": len(d), "sha256": sha(d), "mode": "0444"} for p, d in files.items()],
             "payload": [{"file": h, "encoding": "raw", "size": len(d), "sha256": h} for h, d in distinct.items()], **manifest}
@@ -194,8 +194,8 @@ def test_self_test_decides(device):
     assert "failed at the self-test" in at_device(agent, "status").stdout and "; 1.0.0 runs on" in at_device(agent, "status").stdout
     lab.ctl.json("bundle", "upload", make_bundle(lab, "5.0.1", 51, {"model.onnx": b"not a model"}))
     roll_out_to(lab, name, "5.0.1")
-    failed = wait_slot(lab, name, phase="failed", code="selftest_failed")
-    wait_for("5.0.1 to be tested", lambda: "cannot load it" in slot(lab, name)["detail"], 30)
+    wait_for("5.0.1 to be tested", lambda: "cannot load it" in (slot(lab, name)["detail"] or ""), 30)
+    wait_slot(lab, name, phase="failed", code="selftest_failed", stage="test")
     lab.ctl.json("bundle", "upload", make_bundle(lab, "5.1.0", 52, selftest_files(), selftest=samples))
     roll_out_to(lab, name, "5.1.0")
     wait_slot(lab, name, phase="running", running_version="5.1.0")
@@ -205,8 +205,8 @@ def test_self_test_decides(device):
 
 @pytest.mark.parametrize("needs,code,words", [
     ({"runtime": "99.0.0"}, "runtime_unfit", "needs ONNX Runtime 99.0.0"),
-    ({"memory": 1 << 50}, "does_not_fit", "MiB of memory; this one has"),
-    ({"disk": 1 << 50}, "does_not_fit", "of free disk besides its files"),
+    ({"memory": 1 << 40}, "does_not_fit", "MiB of memory; this one has"),
+    ({"disk": 1 << 40}, "does_not_fit", "of free disk besides its files"),
     ({"accelerator": ["cuda", "tpu"]}, "does_not_fit", "cuda, tpu; this device has npu"),
     ({"hardware": ["nuc"]}, "does_not_fit", "for the hardware nuc; this device is"),
 ], ids=["runtime", "memory", "disk", "accelerator", "hardware"])
