@@ -90,6 +90,13 @@ export const bundles = (before = '') =>
     refetchInterval: again,
   });
 
+export const deltas = (bundle: string) =>
+  queryOptions({
+    queryKey: ['bundles', 'deltas', bundle],
+    queryFn: async () => (await unwrap(api.GET('/api/v1/bundles/{id}/deltas', { params: { path: { id: bundle } } }))).deltas,
+    refetchInterval: again,
+  });
+
 export const rollouts = (before = '') =>
   queryOptions({
     queryKey: ['rollouts', before],

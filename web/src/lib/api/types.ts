@@ -19,6 +19,7 @@ export type InferenceSeries = Schemas['InferenceSeries'];
 export type DriftFeature = Schemas['Drift']['features'][number];
 export type MusterEvent = Schemas['Event'];
 export type Bundle = Schemas['Bundle'];
+export type Delta = Schemas['Delta'];
 export type NewRollout = Schemas['NewRollout'];
 export type RolloutPlan = Schemas['RolloutPlan'];
 export type Rollout = Schemas['Rollout'];
