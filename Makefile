@@ -38,6 +38,7 @@ say = @echo "  $(1)"
 endif
 
 .PHONY: fuzz fuzz-programs fuzz-replay
+.PHONY: faults faults-short
 .PHONY: all programs web unit deps test unit-run integration lint format asan tsan install clean help \
         demo demo-check demo-clean demo-password screenshots bench-delta bench-verify check-arm64
 all: programs web
@@ -181,6 +182,18 @@ check-arm64: ## deltas are rebuilt on arm64 (under qemu) as here, and made there
 	@$(MAKE) --no-print-directory programs
 	@exec /usr/bin/python3 -B tests/arm64/check.py --build $(BUILD) $(BENCH)
 
+faults-short: ## kills, power cuts, full disks and I/O errors at a sample of an update's system calls
+	@packaging/deps.sh build run test
+	@packaging/onnxruntime.sh >/dev/null
+	@$(MAKE) --no-print-directory programs
+	@MUSTER_BUILD=$(abspath $(BUILD)) /usr/bin/python3 tests/faults/run.py --table
+
+faults: ## the same at every system call; takes hours
+	@packaging/deps.sh build run test
+	@packaging/onnxruntime.sh >/dev/null
+	@$(MAKE) --no-print-directory programs
+	@MUSTER_BUILD=$(abspath $(BUILD)) /usr/bin/python3 tests/faults/run.py --long
+
 screenshots: ## docs/img/*.png, taken from a real server
 	@packaging/deps.sh build run web test
 	@$(MAKE) --no-print-directory programs web
@@ -196,12 +209,12 @@ format: ## clang-format everything in place
 asan: ## unit and integration tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	@packaging/deps.sh build run web test
 	@$(MAKE) --no-print-directory BUILD=build-asan SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=all" programs unit fuzz-replay build-asan/drop_plugin.so web
-	@exec /usr/bin/python3 tests/run.py --build build-asan --skip-console
+	@exec /usr/bin/python3 tests/run.py --build build-asan --skip-console --skip-faults
 
 tsan: ## unit and integration tests of musterd under ThreadSanitizer
 	@packaging/deps.sh build run web test
 	@$(MAKE) --no-print-directory BUILD=build-tsan SANITIZE="-fsanitize=thread" programs unit fuzz-replay build-tsan/drop_plugin.so web
-	@exec /usr/bin/python3 tests/run.py --build build-tsan --skip-console
+	@exec /usr/bin/python3 tests/run.py --build build-tsan --skip-console --skip-faults
 
 fuzz: ## libFuzzer on every target, FUZZ_S seconds each (60); new inputs go to var/fuzz
 	@packaging/deps.sh build fuzz

@@ -9,7 +9,7 @@ build="gcc make pkg-config libc6-dev libmicrohttpd-dev libgnutls28-dev libmosqui
 run="python3 postgresql mosquitto"
 web="nodejs npm"
 test="libcmocka-dev python3-pytest python3-yaml python3-jsonschema python3-psycopg2 python3-paho-mqtt python3-cryptography
-      minisign mosquitto-dev mosquitto-clients chromium fonts-dejavu-core"
+      minisign strace e2fsprogs mosquitto-dev mosquitto-clients chromium fonts-dejavu-core"
 fuzz="clang libclang-rt-dev llvm"
 lint="clang-format clang-tidy clang cppcheck shellcheck mandoc"
 bench="python3 python3-numpy libopenblas0-pthread bsdiff xdelta3 zstd openssl"

@@ -63,10 +63,23 @@ def pytest(build: Path, words: list[str]) -> tuple[int, int]:
     return int(suite.get("tests", 0)) - failed - int(suite.get("skipped", 0)), failed
 
 
+def faults(build: Path, words: list[str]) -> tuple[int, int]:
+    """The sample of tests/faults: each point is a test."""
+    done = subprocess.run(["/usr/bin/python3", str(ROOT / "tests/faults/run.py"), *words], env={**os.environ, "MUSTER_BUILD": str(build)},
+                          stdout=subprocess.PIPE, text=True, check=False)
+    print(done.stdout, end="", flush=True)
+    said = re.search(r"^faults: (\d+) points: (\d+) old version, (\d+) new version", done.stdout, re.M)
+    if not said:
+        return 0, 1
+    tried, good = int(said[1]), int(said[2]) + int(said[3])
+    return good, max(tried - good, 1 if done.returncode else 0)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--build", default="build")
     parser.add_argument("--skip-console", action="store_true", help="leave the browser test out")
+    parser.add_argument("--skip-faults", action="store_true", help="leave tests/faults out")
     arguments = parser.parse_args()
     build = (ROOT / arguments.build).resolve()
     begin = time.monotonic()

@@ -3,6 +3,7 @@
 
 #include "agent/fetch/request.h"
 #include "common/base/buf.h"
+#include "common/base/process.h"
 #include "common/base/text.h"
 #include "common/base/version.h"
 
@@ -19,11 +20,10 @@
 
 enum { REQUEST_MAX = 64 * 1024, EXIT_USAGE = 64 };
 
-/* Ends with the agent, keeps none of its files, leaves no core (the request may hold a token), gains no rights. */
+/* Keeps none of the agent's files, leaves no core (the request may hold a token), gains no rights. */
 static void process_confine(void)
 {
     const struct rlimit none = {0};
-    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
     (void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
     (void)setrlimit(RLIMIT_CORE, &none);
     (void)close_range(STDERR_FILENO + 1, ~0U, 0);
@@ -80,6 +80,8 @@ int main(int argc, char **argv)
     struct outcome outcome = {0};
     struct request request = {0};
     struct buf text = BUF_INIT(REQUEST_MAX);
+    if (!process_follow_parent()) /* the next agent starts another one, and two would work on the same files */
+        return EXIT_FAILURE;
     process_confine();
     json_start();
     if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)

@@ -7,13 +7,13 @@
 #include "common/base/conf.h"
 #include "common/base/json.h"
 #include "common/base/log.h"
+#include "common/base/process.h"
 #include "common/base/text.h"
 #include "common/base/version.h"
 #include "common/local/control.h"
 
 #include <signal.h>
 #include <stdio.h>
-#include <sys/prctl.h>
 #include <sys/signalfd.h>
 
 /* Exit statuses, as in the manual. */
@@ -45,13 +45,6 @@ static int fail(int status, const struct err_info *info, enum err e)
     (void)fprintf(stderr, "muster-infer: %s%s%s\n", *info->text != '\0' ? info->text : err_name(e),
                   *info->next != '\0' ? "; " : "", info->next);
     return status;
-}
-
-/* The agent's death is ours: a model without an agent would run unwatched. */
-static bool parent_follow(void)
-{
-    pid_t parent = getppid();
-    return prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && getppid() == parent;
 }
 
 static int stop_signals(void)
@@ -119,7 +112,7 @@ static int try_out(const struct conf *conf)
 
 int main(int argc, char **argv)
 {
-    if (!parent_follow())
+    if (!process_follow_parent()) /* a model without an agent would run unwatched */
         return EXIT_FAILURE;
     json_start();
     struct conf *conf = NULL;

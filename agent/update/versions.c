@@ -355,6 +355,12 @@ static bool version_linked(const char *parent, const char *name)
     return false;
 }
 
+/* Of a step that was cut short. */
+static bool name_unfinished(const char *name)
+{
+    return text_eq(name, ".new") || text_eq(name, ".current") || text_eq(name, ".previous");
+}
+
 static void slot_tidy(const struct update_row *row)
 {
     char parent[VERSION_PATH_SIZE];
@@ -368,7 +374,7 @@ static void slot_tidy(const struct update_row *row)
             continue;
         if (version && !version_needed(row, short_id) && !version_linked(parent, entry->d_name))
             (void)file_remove_tree(path);
-        if (text_eq(entry->d_name, ".new"))
+        if (name_unfinished(entry->d_name))
             (void)file_remove_tree(path);
     }
 }

@@ -243,7 +243,11 @@ static void tidying_keeps_what_is_needed(void **state)
     assert_int_equal(objects_count(), 7); /* fresh objects stay while something is unpacked */
 
     row = row_of(UPDATE_FAILED, c, b, a);
+    assert_int_equal(symlink("1-00000000", "slots/digits/.current"), 0); /* of a switch whose rename has failed */
+    assert_int_equal(symlink("1-00000000", "slots/digits/.previous"), 0);
     versions_tidy(&row, 1);
+    assert_int_not_equal(lstat("slots/digits/.current", &st), 0);
+    assert_int_not_equal(lstat("slots/digits/.previous", &st), 0);
     assert_int_equal(objects_count(), 4); /* the labels of c, too: a and b have links of their own */
     assert_true(here(a) && here(b));
     assert_int_not_equal(stat(part, &st), 0);

@@ -1,0 +1,382 @@
+#!/usr/bin/python3
+"""Kills, power cuts, full disks and I/O errors at every system call of an update: the old or the new version always runs.
+
+The last line says how many points were tried and how they ended; the exit status is 1 when one ended badly. docs/design/faults.md."""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "packaging/demo"))
+
+from device import Broken, Device, Inject, Run, copy_state  # noqa: E402
+from lab import Lab, standard  # noqa: E402
+from places import LOSSY, Image, SmallDisk, loop_mounts, small_disks  # noqa: E402
+from scenarios import SCENARIOS, Scenario  # noqa: E402
+
+BAD = {"bricked": "bricked", "half": "half applied", "stuck": "never finished", "silent": "without a reason",
+       "journal": "with a wrong journal", "leftover": "with leftovers", "error": "could not be tried"}
+# Calls that a broken or full disk can fail. write, openat and read go to more than the disk: they fail once, not for good.
+EIO = ("read", "pread64", "write", "pwrite64", "openat", "fsync", "fdatasync", "rename", "renameat", "link", "symlink", "unlink", "unlinkat",
+       "mkdir", "ftruncate", "getdents64", "readlink")
+ENOSPC = ("write", "pwrite64", "openat", "fsync", "fdatasync", "rename", "renameat", "link", "symlink", "mkdir", "ftruncate")
+FOR_GOOD = ("pread64", "pwrite64", "fsync", "fdatasync", "rename", "renameat", "link", "symlink", "mkdir")
+STEP_KIB, STEP_KIB_LONG, FULL_MOST_KIB = 64, 4, 1536
+
+
+@dataclass(frozen=True)
+class Point:
+    """scenario/kind/where; as text it can be given to --point."""
+    scenario: Scenario
+    kind: str   # kill, cut, cut-noauto, error, full
+    where: str  # program:syscall:n, program:syscall:n:ERRNO[+], or phase:KiB free
+
+    def __str__(self) -> str:
+        return f"{self.scenario.name}/{self.kind}/{self.where}"
+
+    def inject(self) -> Inject:
+        program, syscall, n, *error = self.where.split(":")
+        action = f"error={error[0].rstrip('+')}" if error else "signal=KILL"
+        return Inject(program, syscall, int(n), action, bool(error) and error[0].endswith("+"))
+
+
+class Bench:
+    """Tries points, several at a time."""
+
+    def __init__(self, lab: Lab, base: Path, jobs: int):
+        self.lab, self.base, self.jobs = lab, base, jobs
+        self.starts: dict[str, Path] = {}
+        self.images: dict[str, Image] = {}
+        self.calls: dict[tuple[str, str], list[str]] = {}
+        self.mine = threading.local()
+        self.lock = threading.Lock()
+        self.count = 0
+
+    # ---- before the points ----
+
+    def ids(self, s: Scenario) -> tuple[str, str]:
+        return self.lab.bundles[s.new]["id"], self.lab.bundles[s.old]["id"]
+
+    def prepare(self, s: Scenario, images: bool, disks: bool) -> None:
+        """The state directory to begin from, and which system calls an update from there makes."""
+        start = self.base / f"start-{s.name}"
+        copy_state(self.lab.templates[s.template], start)
+        self.lab.want(start, s.new)
+        self.starts[s.name] = start
+        device = Device(self.base / f"prepare-{s.name}", self.lab.setup)
+        target, old = self.ids(s)
+        copy_state(start, device.state)
+        run = device.run(device.state, target, record=True)
+        outcome = device.check_end(device.state, run, target, old)
+        if outcome not in s.ends:
+            raise RuntimeError(f"scenario {s.name} ends with the {outcome} version without any fault\n" + "\n".join(run.lines))
+        for program in s.programs:
+            self.calls[s.name, program] = device.recorded(program)
+            if not self.calls[s.name, program]:
+                raise RuntimeError(f"scenario {s.name} makes no system call in {program}")
+        if images:
+            self.images[s.name] = Image.make(self.base / f"start-{s.name}.img", start)
+        for phase in s.disks if disks else ():
+            copy_state(start, device.state)
+            run = device.run(device.state, target, stop_at=phase)
+            if run.phase != phase:
+                raise RuntimeError(f"scenario {s.name} was not stopped in phase {phase} but in {run.phase}")
+            self.starts[f"{s.name}:{phase}"] = self.base / f"start-{s.name}-{phase}"
+            copy_state(device.state, self.starts[f"{s.name}:{phase}"])
+
+    def device(self) -> Device:
+        if not hasattr(self.mine, "device"):
+            with self.lock:
+                self.count += 1
+                n = self.count
+            self.mine.device = Device(self.base / f"d{n}", self.lab.setup)
+        return self.mine.device
+
+    # ---- one point ----
+
+    def try_point(self, point: Point) -> tuple[Point, str, str]:
+        """(point, outcome, explanation). Outcomes: old, new, missed (the call was not made this time), or a key of BAD."""
+        try:
+            if point.kind == "kill":
+                return point, *self.killed(point)
+            if point.kind == "error":
+                return point, *self.failed(point)
+            if point.kind == "full":
+                return point, *self.filled(point)
+            return point, *self.cut(point)
+        except Broken as why:
+            return point, why.kind, str(why)
+        except Exception:  # pylint: disable=broad-except  # one point must not end the others
+            return point, "error", traceback.format_exc()
+
+    def recover(self, device: Device, state: Path, point: Point) -> tuple[str, str]:
+        """Starts the agent again, without faults, and judges what it comes to."""
+        target, old = self.ids(point.scenario)
+        run = device.run(state, target)
+        try:
+            outcome = device.check_end(state, run, target, old, strict=point.kind not in ("full", "error"))
+        except Broken as why:
+            raise Broken(why.kind, f"{why}\n      " + "\n      ".join(run.lines)) from why
+        row = device.journal(state)
+        return outcome, f"{row['code']}: {row['detail']}" if outcome == "old" else ""
+
+    def alone(self, point: Point) -> bool:
+        """Every fourth child is killed alone, and the agent has to cope with it."""
+        return point.inject().program == "infer" or int(point.where.split(":")[2]) % 4 == 0
+
+    def meet(self, device: Device, state: Path, point: Point) -> Run | None:
+        """The life that meets the fault; None when it never came."""
+        target, _ = self.ids(point.scenario)
+        inject = point.inject()
+        run = device.run(state, target, inject, alone=self.alone(point))
+        return run if run.end == "killed" or device.hit() else None
+
+    def killed(self, point: Point) -> tuple[str, str]:
+        device = self.device()
+        copy_state(self.starts[point.scenario.name], device.state)
+        if self.meet(device, device.state, point) is None:
+            return "missed", ""
+        device.version_now(device.state)
+        return self.recover(device, device.state, point)
+
+    def cut(self, point: Point) -> tuple[str, str]:
+        """The life ends on an image that is copied as it lies on the disk, without anything that was not synced."""
+        device = self.device()
+        options = LOSSY + (",noauto_da_alloc" if point.kind == "cut-noauto" else "")
+        image = self.images[point.scenario.name].copy(device.base / "disk.img")
+        with image.mounted(device.base / "mnt", options) as root:
+            met = self.meet(device, root / "state", point)
+            after = image.copy(device.base / "after.img")
+        if met is None:
+            return "missed", ""
+        with after.mounted(device.base / "mnt", "loop,noatime") as root:
+            device.version_now(root / "state")
+            return self.recover(device, root / "state", point)
+
+    def failed(self, point: Point) -> tuple[str, str]:
+        """A call fails. The agent goes on with the old or the new version, or ends and is started again, as systemd does."""
+        device = self.device()
+        copy_state(self.starts[point.scenario.name], device.state)
+        target, old = self.ids(point.scenario)
+        run = device.run(device.state, target, point.inject())
+        if not device.hit():
+            return "missed", ""
+        self.still_runs(device, device.state, run, point)
+        return self.recover(device, device.state, point)
+
+    def filled(self, point: Point) -> tuple[str, str]:
+        """The disk has only so much space from one phase on; then it is given more."""
+        phase, kib = point.where.split(":")
+        device = self.device()
+        target, _ = self.ids(point.scenario)
+        with SmallDisk(device.base / "mnt", self.starts[f"{point.scenario.name}:{phase}"]) as disk:
+            disk.leave_free(int(kib))
+            run = device.run(disk.state, target)
+            self.still_runs(device, disk.state, run, point)
+            disk.leave_free(32 * 1024)
+            return self.recover(device, disk.state, point)
+
+    def still_runs(self, device: Device, state: Path, run: Run, point: Point) -> None:
+        """An agent that goes on in spite of a fault runs one of the two versions, and all of it is there."""
+        now = device.version_now(state)
+        if run.end in ("done", "quiet", "late") and (not run.running or not any(b.startswith(run.running) for b in self.ids(point.scenario))):
+            raise Broken("bricked", f"nothing runs, {now[:12]} is current; {run.end}\n      " + "\n      ".join(run.lines))
+
+    # ---- many ----
+
+    def try_all(self, points: list[Point], budget_s: float) -> list[tuple[Point, str, str]]:
+        deadline = time.monotonic() + budget_s
+        results: list[tuple[Point, str, str]] = []
+
+        def one(point: Point) -> None:
+            if time.monotonic() > deadline:
+                return
+            result = self.try_point(point)
+            with self.lock:
+                results.append(result)
+                if result[1] in BAD:
+                    print(f"  {BAD[result[1]].upper()} {point}: {result[2]}\n    again: tests/faults/run.py --point {point}", flush=True)
+
+        with ThreadPoolExecutor(self.jobs) as pool:
+            list(pool.map(one, points))
+        return results
+
+
+# ---- which points ----
+
+def numbered(calls: list[str]) -> list[tuple[str, int]]:
+    """Each call with how many of its name came before, and itself."""
+    seen: Counter = Counter()
+    out = []
+    for name in calls:
+        seen[name] += 1
+        out.append((name, seen[name]))
+    return out
+
+
+def spread(items: list, most: int, key=None) -> list:
+    """`most` of the items at even distances; with a key, also one of each kind."""
+    if len(items) <= most:
+        return items
+    picked = {round(i * (len(items) - 1) / (most - 1)) for i in range(most)} if most > 1 else {0}
+    if key:
+        kinds = {key(items[i]) for i in picked}
+        for i, item in enumerate(items):
+            if key(item) not in kinds:
+                kinds.add(key(item))
+                picked.add(i)
+    return [items[i] for i in sorted(picked)]
+
+
+# Points per scenario and program in the short form.
+SHORT = {"kill": 40, "cut": 24, "cut-noauto": 12, "error": 30, "full": 12}
+
+
+def points_of(bench: Bench, s: Scenario, kinds: list[str], long: bool) -> list[Point]:
+    points: list[Point] = []
+    for program in s.programs:
+        calls = numbered(bench.calls[s.name, program])
+        for kind in ("kill", "cut", "cut-noauto"):
+            if kind in kinds:
+                some = calls if long else spread(calls, SHORT[kind], (lambda c: c[0]) if kind == "kill" else None)
+                points += [Point(s, kind, f"{program}:{name}:{n}") for name, n in some]
+        if "error" in kinds and program != "infer":
+            errors = [f"{program}:{name}:{n}:{errno}" for name, n in calls
+                      for errno, names in (("EIO", EIO), ("ENOSPC", ENOSPC), ("EIO+", FOR_GOOD), ("ENOSPC+", set(FOR_GOOD) & set(ENOSPC)))
+                      if name in names]
+            some = errors if long else spread(errors, SHORT["error"], lambda w: (w.split(":")[1], w.split(":")[3]))
+            points += [Point(s, "error", w) for w in some]
+    if "full" in kinds:
+        for phase in s.disks:
+            top = 18 * 1024 if phase == "downloading" else FULL_MOST_KIB
+            steps = list(range(0, top + 1, STEP_KIB_LONG if long else STEP_KIB))
+            points += [Point(s, "full", f"{phase}:{kib}") for kib in (steps if long or phase != "downloading" else spread(steps, SHORT["full"]))]
+    return points
+
+
+def kinds_here(base: Path, wanted: list[str]) -> list[str]:
+    """Those of the wanted kinds that this machine can do; says why for the others."""
+    kinds = list(wanted)
+    why = loop_mounts(base / "probe") if any(k.startswith("cut") for k in kinds) else ""
+    if why:
+        print(f"power cuts are skipped: {why}")
+        kinds = [k for k in kinds if not k.startswith("cut")]
+    why = small_disks(base / "probe") if "full" in kinds else ""
+    if why:
+        print(f"full disks are skipped (failing calls with ENOSPC are not): {why}")
+        kinds.remove("full")
+    return kinds
+
+
+def summary(results: list[tuple[Point, str, str]], seconds: float) -> str:
+    count = Counter(outcome for _, outcome, _ in results)
+    tried = len(results) - count["missed"]
+    bad = ", ".join(f"{count[k]} {BAD[k]}" for k in BAD if k in ("bricked", "half") or count[k])
+    kinds = Counter(p.kind for p, outcome, _ in results if outcome != "missed")
+    names = {"kill": "kills", "cut": "power cuts", "cut-noauto": "power cuts without auto_da_alloc", "error": "failing calls", "full": "full disks"}
+    by = ", ".join(f"{kinds[k]} {names[k]}" for k in names if kinds[k])
+    missed = f", {count['missed']} calls were not made again" if count["missed"] else ""
+    return f"faults: {tried} points: {count['old']} old version, {count['new']} new version, {bad}; {by}{missed}; {seconds:.0f} s"
+
+
+def table(results: list[tuple[Point, str, str]]) -> None:
+    rows: dict[tuple[str, str, str], Counter] = {}
+    for point, outcome, why in results:
+        program = point.where.split(":")[0]
+        rows.setdefault((point.scenario.name, point.kind, program), Counter())[f"{outcome} {why.split(':')[0]}" if outcome == "old" else outcome] += 1
+    for (scenario, kind, program), count in rows.items():
+        print(f"  {scenario:10} {kind:10} {program:12} {sum(count.values()):6}: " + ", ".join(f"{n} {o}" for o, n in sorted(count.items())))
+
+
+# ---- main ----
+
+def own_mounts() -> None:
+    """As root in a mount namespace of our own: whatever happens, no mount is left behind."""
+    clone_newns, ms_rec, ms_private = 0x20000, 0x4000, 1 << 18
+    libc = ctypes.CDLL(None, use_errno=True)
+    if os.geteuid() == 0 and libc.unshare(clone_newns) == 0:
+        libc.mount(b"none", b"/", None, ms_rec | ms_private, None)
+
+
+def fast_folder() -> Path:
+    """A new folder in memory where there is enough, else on the disk."""
+    shm = Path("/dev/shm")
+    good = shm.is_dir() and os.access(shm, os.W_OK) and shutil.disk_usage(shm).free > 2 << 30
+    base = Path(tempfile.mkdtemp(prefix="muster-faults-", dir=shm if good else None))
+    base.chmod(0o755)
+    return base
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--long", action="store_true", help="every point, not a sample")
+    parser.add_argument("--point", help="try one point again, like update/kill/agent:rename:2, and show what the agent says")
+    parser.add_argument("--scenario", action="append", choices=[s.name for s in SCENARIOS], help="only this one (may be repeated)")
+    parser.add_argument("--kind", action="append", choices=list(SHORT), help="only this one (may be repeated)")
+    parser.add_argument("--jobs", type=int, default=2 * (os.cpu_count() or 1), help="points at the same time")
+    parser.add_argument("--budget", type=float, default=0, help="seconds after which no new point is begun")
+    parser.add_argument("--table", action="store_true", help="print the outcomes of each scenario, kind and program")
+    return parser.parse_args()
+
+
+def work(arguments: argparse.Namespace, base: Path, lab: Lab) -> int:
+    scenarios = [s for s in SCENARIOS if s.name in (arguments.scenario or [s.name])]
+    kinds = arguments.kind or list(SHORT)
+    if arguments.point:
+        name, kind, where = arguments.point.split("/")
+        scenarios, kinds = [s for s in SCENARIOS if s.name == name], [kind]
+    kinds = kinds_here(base, kinds)
+    bench = Bench(lab, base / "points", arguments.jobs)
+    bench.base.mkdir()
+    for s in scenarios:
+        bench.prepare(s, any(k.startswith("cut") for k in kinds), "full" in kinds)
+    if arguments.point:
+        points = [Point(scenarios[0], kind, where)]
+    else:
+        points = [p for s in scenarios for p in points_of(bench, s, kinds, arguments.long)]
+        random.Random(20261121).shuffle(points)  # so that a run that is cut short has tried some of everything
+    begin = time.monotonic()
+    results = bench.try_all(points, arguments.budget or 1e9)
+    if arguments.table or arguments.long:
+        table(results)
+    left = len(points) - len(results)
+    if left:
+        print(f"{left} of {len(points)} points were not begun within {arguments.budget:g} s")
+    print(summary(results, time.monotonic() - begin), flush=True)
+    return 1 if not results or any(outcome in BAD for _, outcome, _ in results) else 0
+
+
+def main() -> int:
+    arguments = parse()
+    if not shutil.which("strace"):
+        print("strace is missing; install Debian's strace", file=sys.stderr)
+        return 2
+    own_mounts()
+    base = fast_folder()
+    lab = None
+    try:
+        lab = standard(base / "lab")
+        return work(arguments, base, lab)
+    finally:
+        if lab:
+            lab.stop()
+        shutil.rmtree(base, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
