@@ -12,13 +12,14 @@ import signal
 import sqlite3
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from stack import BUILD
 
 SLOT = "digits"
-QUIET_S = 2.0  # without a line of the log the agent is taken to be waiting for something
+QUIET_S = 12.0  # without a line of the log the agent is taken to wait for something; the machine may be busy
 NOISE = (b"event=link_failed", b"event=poll_failed")  # nobody listens, and that is as it should be
 FIELD = re.compile(r'(\w+)=("[^"]*"|\S*)')
 
@@ -26,7 +27,7 @@ FIELD = re.compile(r'(\w+)=("[^"]*"|\S*)')
 @dataclass
 class Inject:
     """strace is to do something at the n-th call of one name, in one process of the update."""
-    program: str  # agent, object, unpack or infer
+    program: str  # agent, or what it starts: object, unpack, selftest, infer
     syscall: str
     n: int
     action: str  # what strace's inject= is given: signal=KILL, error=EIO
@@ -87,20 +88,21 @@ class Device:
 
     # ---- the programs ----
 
-    def conf(self, state: Path, traced: bool) -> Path:
-        settings = {**self.setup.settings, "state_dir": state,
+    def conf(self, state: Path, traced: bool, more: dict | None = None) -> Path:
+        settings = {**self.setup.settings, **(more or {}), "state_dir": state,
                     "fetch_path": self.base / "traced-fetch" if traced else BUILD / "muster-fetch",
                     "infer_path": self.base / "traced-infer" if traced else BUILD / "muster-infer"}
         path = self.base / "muster-agent.conf"
         path.write_text("".join(f"{k} = {v}\n" for k, v in settings.items()))
         return path
 
-    def run(self, state: Path, target: str, inject: Inject | None = None, *, record: bool = False, alone: bool = False,
-            stop_at: str = "", timeout: float = 30, quiet: float = QUIET_S) -> Run:
+    def run(self, state: Path, target: str, inject: Inject | None = None, *, settings: dict | None = None, record: bool = False,
+            alone: bool = False, stop_at: str = "", at: tuple[str, Callable[[], None]] | None = None, timeout: float = 60,
+            quiet: float = QUIET_S) -> Run:
         """Runs the agent until it has done what it can about `target`, or has met the fault.
 
         alone: when muster-fetch or muster-infer was killed, the agent is left to cope; else it is killed at once, too.
-        stop_at: kill it when it enters this phase. record: write every system call to record.* in the device's folder."""
+        stop_at: kill it when it enters this phase. at: a phase, and what is to be done when it is entered. record: write every system call to record.* in the device's folder."""
         outside = inject is not None and inject.program != "agent" or record
         words: list[str] = ["setpriv", "--pdeathsig", "KILL", "--"]
         for pattern in ("point*", "hit", "record.*" if record else "point*"):
@@ -113,11 +115,11 @@ class Device:
             words += inject.words(self.base / "hit")
         elif inject:
             (self.base / f"point-{inject.program}").write_text(" ".join(inject.words(self.base / "hit")[3:]) + f"\n{target[:8]}\n")
-        words += [str(BUILD / "muster-agent"), "--config", str(self.conf(state, outside))]
+        words += [str(BUILD / "muster-agent"), "--config", str(self.conf(state, outside, settings))]
         child = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd="/")
         run = Run()
         try:
-            self._follow(child, run, target, inject, alone, stop_at, timeout, quiet)
+            self._follow(child, run, target, inject, alone, stop_at, at, timeout, quiet)
         finally:
             if child.poll() is None:
                 child.send_signal(signal.SIGTERM if run.end in ("done", "quiet") else signal.SIGKILL)
@@ -142,7 +144,7 @@ class Device:
             rest += piece
         run.lines += rest.decode(errors="replace").splitlines()
 
-    def _follow(self, child, run: Run, target: str, inject, alone: bool, stop_at: str, timeout: float, quiet: float) -> None:
+    def _follow(self, child, run: Run, target: str, inject, alone: bool, stop_at: str, at, timeout: float, quiet: float) -> None:
         begin = heard = time.monotonic()
         rest = b""
         died = b"signal 9" if inject and inject.action == "signal=KILL" and inject.program != "agent" and not alone else None
@@ -155,6 +157,9 @@ class Device:
                 for line in lines:
                     heard = heard if any(noise in line for noise in NOISE) else now
                     run.take(line.decode(errors="replace"))
+                    if at and run.phase == at[0]:
+                        at[1]()
+                        at = None
                     if died and died in line or stop_at and run.phase == stop_at:
                         run.end = "killed"
                         return
@@ -303,7 +308,9 @@ case $0 in
     program=$build/muster-fetch
     request=$(cat)
     case $request in *'"operation":"object"'*) point=object ;; *'"operation":"unpack"'*) point=unpack ;; *) point=none ;; esac ;;
-*) program=$build/muster-infer point=infer ;;
+*)
+    program=$build/muster-infer point=infer
+    case "$*" in *--self-test*) point=selftest ;; esac ;;
 esac
 options=""
 if [ -e "$base/point-record" ] && [ "$point" != none ] && [ ! -e "$base/point.$point" ]; then
@@ -311,11 +318,11 @@ if [ -e "$base/point-record" ] && [ "$point" != none ] && [ ! -e "$base/point.$p
     options="-o $base/record.$point -e signal=none"
 elif [ -e "$base/point-$point" ]; then
     {{ read -r words; read -r short; }} <"$base/point-$point"
-    case $point-$* in infer-*-$short/*) options=$words ;; infer-*) ;; *) options=$words ;; esac
+    case "$point $*" in "infer "*-"$short"/*) options=$words ;; "infer "*) ;; *) options=$words ;; esac
     [ -z "$options" ] || mv "$base/point-$point" "$base/point.used"
 fi
 case $point in
-infer) exec ${{options:+strace -D -qq $options}} "$program" "$@" ;;
+infer | selftest) exec ${{options:+strace -D -qq $options}} "$program" "$@" ;;
 *) exec ${{options:+strace -D -qq $options}} "$program" <<END
 $request
 END

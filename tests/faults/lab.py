@@ -47,6 +47,9 @@ class Lab:
             "trust_dir": stack.keys / "trusted", "sysfs_root": self.base / "sysfs", "health_s": 3600, "data_s": 3600, "poll_s": 86400,
             **({"onnxruntime": os.environ["MUSTER_ONNXRUNTIME"]} if os.environ.get("MUSTER_ONNXRUNTIME") else {})}
         (self.base / "models").mkdir()
+        samples = self.base / "models/samples.bin"
+        samples.write_bytes(tiny_model.samples(4))
+        self.sampling = {"source": samples, "source_rate": 20, "data_s": 0.2}
         self._enrol()
         stack.broker.stop()
 
@@ -118,13 +121,14 @@ class Lab:
 
 
 def standard(base: Path) -> Lab:
-    """The lab of all scenarios: 1 and 2 are good models, `bad` is none at all."""
+    """The lab of all scenarios: 1 and 2 are good models, 3 fails in probation, and 4 is none at all."""
     lab = Lab(base)
     try:
         lab.start()
         lab.add_bundle("1.0.0", 1, tiny_model.make(1))
         lab.add_bundle("2.0.0", 2, tiny_model.make(2))
-        lab.add_bundle("3.0.0", 3, b"this is not a model\n" * 5000)
+        lab.add_bundle("3.0.0", 3, tiny_model.make_bad())
+        lab.add_bundle("4.0.0", 4, b"this is not a model\n" * 5000)
         lab.template("one", "enrolled", "1.0.0")
         lab.template("two", "one", "2.0.0")
     except BaseException:

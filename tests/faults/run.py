@@ -36,7 +36,11 @@ EIO = ("read", "pread64", "write", "pwrite64", "openat", "fsync", "fdatasync", "
        "mkdir", "ftruncate", "getdents64", "readlink")
 ENOSPC = ("write", "pwrite64", "openat", "fsync", "fdatasync", "rename", "renameat", "link", "symlink", "mkdir", "ftruncate")
 FOR_GOOD = ("pread64", "pwrite64", "fsync", "fdatasync", "rename", "renameat", "link", "symlink", "mkdir")
-STEP_KIB, STEP_KIB_LONG, FULL_MOST_KIB = 64, 4, 1536
+STEP_KIB, STEP_KIB_LONG = 64, 4  # of free space
+# Up to how many KiB free the disk is full: until muster-fetch has looked it wants 16 MiB more than the files need, while it works the files have
+# to fit, later only the journal.
+FULL_KIB = {"downloading": 18 * 1024, "verifying": 18 * 1024, "object": 1280, "unpack": 1280}
+FULL_KIB_ELSE = 512
 
 
 @dataclass(frozen=True)
@@ -72,16 +76,19 @@ class Bench:
     def ids(self, s: Scenario) -> tuple[str, str]:
         return self.lab.bundles[s.new]["id"], self.lab.bundles[s.old]["id"]
 
+    def settings(self, s: Scenario) -> dict:
+        return self.lab.sampling if s.samples else {}
+
     def prepare(self, s: Scenario, images: bool, disks: bool) -> None:
         """The state directory to begin from, and which system calls an update from there makes."""
         start = self.base / f"start-{s.name}"
         copy_state(self.lab.templates[s.template], start)
-        self.lab.want(start, s.new)
+        self.lab.want(start, s.new, s.probation_s)
         self.starts[s.name] = start
         device = Device(self.base / f"prepare-{s.name}", self.lab.setup)
         target, old = self.ids(s)
         copy_state(start, device.state)
-        run = device.run(device.state, target, record=True)
+        run = device.run(device.state, target, settings=self.settings(s), record=True)
         outcome = device.check_end(device.state, run, target, old)
         if outcome not in s.ends:
             raise RuntimeError(f"scenario {s.name} ends with the {outcome} version without any fault\n" + "\n".join(run.lines))
@@ -91,9 +98,9 @@ class Bench:
                 raise RuntimeError(f"scenario {s.name} makes no system call in {program}")
         if images:
             self.images[s.name] = Image.make(self.base / f"start-{s.name}.img", start)
-        for phase in s.disks if disks else ():
+        for phase in {{"object": "downloading", "unpack": "verifying"}.get(d, d) for d in s.disks} if disks else ():
             copy_state(start, device.state)
-            run = device.run(device.state, target, stop_at=phase)
+            run = device.run(device.state, target, settings=self.settings(s), stop_at=phase)
             if run.phase != phase:
                 raise RuntimeError(f"scenario {s.name} was not stopped in phase {phase} but in {run.phase}")
             self.starts[f"{s.name}:{phase}"] = self.base / f"start-{s.name}-{phase}"
@@ -127,7 +134,7 @@ class Bench:
     def recover(self, device: Device, state: Path, point: Point) -> tuple[str, str]:
         """Starts the agent again, without faults, and judges what it comes to."""
         target, old = self.ids(point.scenario)
-        run = device.run(state, target)
+        run = device.run(state, target, settings=self.settings(point.scenario))
         try:
             outcome = device.check_end(state, run, target, old, strict=point.kind not in ("full", "error"))
         except Broken as why:
@@ -137,13 +144,13 @@ class Bench:
 
     def alone(self, point: Point) -> bool:
         """Every fourth child is killed alone, and the agent has to cope with it."""
-        return point.inject().program == "infer" or int(point.where.split(":")[2]) % 4 == 0
+        return point.inject().program in ("infer", "selftest") or int(point.where.split(":")[2]) % 4 == 0
 
     def meet(self, device: Device, state: Path, point: Point) -> Run | None:
         """The life that meets the fault; None when it never came."""
         target, _ = self.ids(point.scenario)
         inject = point.inject()
-        run = device.run(state, target, inject, alone=self.alone(point))
+        run = device.run(state, target, inject, settings=self.settings(point.scenario), alone=self.alone(point))
         return run if run.end == "killed" or device.hit() else None
 
     def killed(self, point: Point) -> tuple[str, str]:
@@ -172,21 +179,32 @@ class Bench:
         """A call fails. The agent goes on with the old or the new version, or ends and is started again, as systemd does."""
         device = self.device()
         copy_state(self.starts[point.scenario.name], device.state)
-        target, old = self.ids(point.scenario)
-        run = device.run(device.state, target, point.inject())
+        target, _ = self.ids(point.scenario)
+        run = device.run(device.state, target, point.inject(), settings=self.settings(point.scenario), quiet=4)
         if not device.hit():
             return "missed", ""
         self.still_runs(device, device.state, run, point)
         return self.recover(device, device.state, point)
 
     def filled(self, point: Point) -> tuple[str, str]:
-        """The disk has only so much space from one phase on; then it is given more."""
-        phase, kib = point.where.split(":")
-        device = self.device()
-        target, _ = self.ids(point.scenario)
-        with SmallDisk(device.base / "mnt", self.starts[f"{point.scenario.name}:{phase}"]) as disk:
-            disk.leave_free(int(kib))
-            run = device.run(disk.state, target)
+        """The disk has only so much space, from one phase on or from the middle of muster-fetch's work on; then it is given more."""
+        where, kib = point.where.split(":")
+        device, s = self.device(), point.scenario
+        target, _ = self.ids(s)
+        phase = {"object": "downloading", "unpack": "verifying"}.get(where)
+        with SmallDisk(device.base / "mnt", self.starts[f"{s.name}:{phase or where}"]) as disk:
+            if phase:  # it has looked how much space there is, and found enough; now somebody else takes it
+                disk.leave_free(40 * 1024)
+                wait = Inject(where, "fstatfs", 1, "delay_exit=600000")
+
+                def fill() -> None:
+                    time.sleep(0.3)
+                    disk.leave_free(int(kib))
+
+                run = device.run(disk.state, target, wait, settings=self.settings(s), at=(phase, fill), quiet=4)
+            else:
+                disk.leave_free(int(kib))
+                run = device.run(disk.state, target, settings=self.settings(s), quiet=4)
             self.still_runs(device, disk.state, run, point)
             disk.leave_free(32 * 1024)
             return self.recover(device, disk.state, point)
@@ -229,43 +247,43 @@ def numbered(calls: list[str]) -> list[tuple[str, int]]:
     return out
 
 
-def spread(items: list, most: int, key=None) -> list:
-    """`most` of the items at even distances; with a key, also one of each kind."""
+def spread(items: list, most: int) -> list:
+    """`most` of the items at even distances, the first and the last among them."""
     if len(items) <= most:
-        return items
-    picked = {round(i * (len(items) - 1) / (most - 1)) for i in range(most)} if most > 1 else {0}
-    if key:
-        kinds = {key(items[i]) for i in picked}
-        for i, item in enumerate(items):
-            if key(item) not in kinds:
-                kinds.add(key(item))
-                picked.add(i)
-    return [items[i] for i in sorted(picked)]
+        return list(items)
+    return [items[i] for i in sorted({round(i * (len(items) - 1) / (most - 1)) for i in range(most)})]
 
 
-# Points per scenario and program in the short form.
-SHORT = {"kill": 40, "cut": 24, "cut-noauto": 12, "error": 30, "full": 12}
+# Points per scenario and program in the short form; of kills at least one of each system call that a program makes at all.
+SHORT = {"kill": 24, "cut": 16, "cut-noauto": 8, "error": 24, "full": 12}
+MODEL_SIDE = ("selftest", "infer")  # they only read: their disk is of little interest
 
 
-def points_of(bench: Bench, s: Scenario, kinds: list[str], long: bool) -> list[Point]:
+def points_of(bench: Bench, s: Scenario, kinds: list[str], long: bool, met: set[tuple[str, str]]) -> list[Point]:
+    """met: program and system call that an earlier scenario has a point for."""
     points: list[Point] = []
     for program in s.programs:
         calls = numbered(bench.calls[s.name, program])
         for kind in ("kill", "cut", "cut-noauto"):
-            if kind in kinds:
-                some = calls if long else spread(calls, SHORT[kind], (lambda c: c[0]) if kind == "kill" else None)
-                points += [Point(s, kind, f"{program}:{name}:{n}") for name, n in some]
-        if "error" in kinds and program != "infer":
+            if kind not in kinds:
+                continue
+            most = SHORT[kind] // (3 if program in MODEL_SIDE and kind != "kill" else 1)
+            some = calls if long else spread(calls, most)
+            if kind == "kill" and not long:
+                met.update((program, name) for name, _ in some)
+                for name, n in calls:
+                    if (program, name) not in met:
+                        met.add((program, name))
+                        some.append((name, n))
+            points += [Point(s, kind, f"{program}:{name}:{n}") for name, n in some]
+        if "error" in kinds and program not in MODEL_SIDE:
             errors = [f"{program}:{name}:{n}:{errno}" for name, n in calls
                       for errno, names in (("EIO", EIO), ("ENOSPC", ENOSPC), ("EIO+", FOR_GOOD), ("ENOSPC+", set(FOR_GOOD) & set(ENOSPC)))
                       if name in names]
-            some = errors if long else spread(errors, SHORT["error"], lambda w: (w.split(":")[1], w.split(":")[3]))
-            points += [Point(s, "error", w) for w in some]
-    if "full" in kinds:
-        for phase in s.disks:
-            top = 18 * 1024 if phase == "downloading" else FULL_MOST_KIB
-            steps = list(range(0, top + 1, STEP_KIB_LONG if long else STEP_KIB))
-            points += [Point(s, "full", f"{phase}:{kib}") for kib in (steps if long or phase != "downloading" else spread(steps, SHORT["full"]))]
+            points += [Point(s, "error", w) for w in (errors if long else spread(errors, SHORT["error"]))]
+    for where in s.disks if "full" in kinds else ():
+        steps = list(range(0, FULL_KIB.get(where, FULL_KIB_ELSE) + 1, STEP_KIB_LONG if long else STEP_KIB))
+        points += [Point(s, "full", f"{where}:{kib}") for kib in (steps if long or len(steps) < 100 else spread(steps, SHORT["full"]))]
     return points
 
 
@@ -348,7 +366,8 @@ def work(arguments: argparse.Namespace, base: Path, lab: Lab) -> int:
     if arguments.point:
         points = [Point(scenarios[0], kind, where)]
     else:
-        points = [p for s in scenarios for p in points_of(bench, s, kinds, arguments.long)]
+        met: set[tuple[str, str]] = set()
+        points = [p for s in scenarios for p in points_of(bench, s, kinds, arguments.long, met)]
         random.Random(20261121).shuffle(points)  # so that a run that is cut short has tried some of everything
     begin = time.monotonic()
     results = bench.try_all(points, arguments.budget or 1e9)

@@ -50,5 +50,22 @@ def make(version: int) -> bytes:
         out = "logits" if n == len(sizes) - 1 else f"x{n + 1}"
         graph += _bytes(1, _node("MatMul", [last, f"w{n}"], out)) + _bytes(5, _tensor(f"w{n}", rows, columns, values))
         last = out
-    graph += _bytes(2, "tiny") + _bytes(11, _value("input", [1, 1, 16, 16])) + _bytes(12, _value("logits", [1, 10]))
+    return _model(graph, [1, 10])
+
+
+def make_bad() -> bytes:
+    """A model that answers zeros, as in a self-test, and refuses any sample that has a value of 1 or more."""
+    to_int64 = _bytes(1, "to") + _number(3, 7) + _number(20, 2)
+    graph = _bytes(1, _node("Flatten", ["input"], "x0")) + _bytes(1, _node("Cast", ["x0"], "index") + _bytes(5, to_int64))
+    graph += _bytes(1, _node("Gather", ["rows", "index"], "logits")) + _bytes(5, _tensor("rows", 1, 10, array.array("f", [0.5] * 10)))
+    return _model(graph, [1, SIDE, 10])
+
+
+def samples(count: int) -> bytes:
+    """Inputs with values of 2, back to back."""
+    return array.array("f", [2.0] * (256 * count)).tobytes()
+
+
+def _model(graph: bytes, shape: list[int]) -> bytes:
+    graph += _bytes(2, "tiny") + _bytes(11, _value("input", [1, 1, 16, 16])) + _bytes(12, _value("logits", shape))
     return _number(1, 8) + _bytes(7, graph) + _bytes(8, _bytes(1, "") + _number(2, 13))
