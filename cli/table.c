@@ -58,6 +58,15 @@ void cell_text(const json_t *value, struct buf *out)
         add(out, "-");
 }
 
+void cell_any(const json_t *value, struct buf *out)
+{
+    cleanup_free char *text = json_is_object(value) || json_is_array(value) ? json_dumps(value, 0) : NULL;
+    if (text == NULL)
+        cell_text(value, out);
+    else
+        add(out, text);
+}
+
 void cell_time(const json_t *value, struct buf *out)
 {
     char text[32];

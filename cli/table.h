@@ -11,6 +11,7 @@
 typedef void cell(const json_t *value, struct buf *out);
 
 cell cell_text;     /* strings as they are, numbers, yes/no, "-" for nothing; arrays joined by ", " */
+cell cell_any;      /* the same, and objects as JSON */
 cell cell_time;     /* Unix ms as local time */
 cell cell_ago;      /* Unix ms as "12 s ago" */
 cell cell_size;     /* bytes (number or string) as "4.7 MB" */

@@ -84,3 +84,12 @@ void terminal_progress_end(void)
     if (isatty(STDERR_FILENO))
         fputs("\r\033[K", stderr);
 }
+
+void terminal_percent(void *user, double done)
+{
+    int *tenth = user;
+    if (isatty(STDERR_FILENO))
+        fprintf(stderr, "\r%5.1f %%", 100.0 * done);
+    else if ((int)(done * 10) > *tenth)
+        fprintf(stderr, "%d %%\n", (*tenth = (int)(done * 10)) * 10);
+}

@@ -20,3 +20,7 @@
 /* Shows on stderr how much is sent, when that is a terminal; end takes the line away again. */
 void terminal_progress(int64_t sent, int64_t total);
 void terminal_progress_end(void);
+
+/* The same for a share of 0 … 1 (struct delta_options): one line that changes on a terminal, a line per tenth
+ * elsewhere. user: an int that is 0 at first. */
+void terminal_percent(void *user, double done);

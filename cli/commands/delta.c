@@ -1,6 +1,8 @@
 /* Deltas between two versions of a file: all of it works offline. */
+#include "cli/bundle.h"
 #include "cli/commands.h"
 #include "cli/table.h"
+#include "cli/terminal.h"
 
 #include "common/base/cleanup.h"
 #include "common/base/file.h"
@@ -136,34 +138,7 @@ static enum err info_print(struct cli *cli, const struct delta_info *d)
     return ERR_OK;
 }
 
-/* One line that changes on a terminal; a line per tenth elsewhere. */
-static void progress_show(void *user, double done)
-{
-    int *tenth = user;
-    if (isatty(STDERR_FILENO))
-        fprintf(stderr, "\r%5.1f %%", 100.0 * done);
-    else if ((int)(done * 10) > *tenth)
-        fprintf(stderr, "%d %%\n", (*tenth = (int)(done * 10)) * 10);
-}
-
-static void progress_clear(void)
-{
-    if (isatty(STDERR_FILENO))
-        fputs("\r\033[K", stderr);
-}
-
 /* ---- commands ---- */
-
-static enum err effort_of(struct cli *cli, enum delta_effort *ret_effort)
-{
-    static const char *const names[] = {"fast", "best"};
-    const char *text = option_text(cli, "effort");
-    int which = text == NULL ? DELTA_BEST : text_index(text, names, 2);
-    if (which < 0)
-        return usage_error(cli, "--effort \"%.40s\": fast or best is expected", text);
-    *ret_effort = (enum delta_effort)which;
-    return ERR_OK;
-}
 
 static enum err create(struct cli *cli)
 {
@@ -174,7 +149,7 @@ static enum err create(struct cli *cli)
     int tenth = 0;
     struct delta_options options = {.threads = (int)option_int(cli, "threads", 0), .user = &tenth};
     bool progress = option_given(cli, "progress");
-    enum err e = effort_of(cli, &options.effort);
+    enum err e = bundle_effort(cli, DELTA_BEST, &options.effort);
     if (e == ERR_OK)
         e = in_open(cli, cli->words[0], &old);
     if (e == ERR_OK)
@@ -183,10 +158,10 @@ static enum err create(struct cli *cli)
         e = out_open(cli, option_text(cli, "out"), (const int[FILES_MAX]){old, new}, &out);
     if (e != ERR_OK)
         return e;
-    options.progress = progress ? progress_show : NULL;
+    options.progress = progress ? terminal_percent : NULL;
     e = delta_create(old, new, out.fd, &options, &found, &cli->info);
     if (progress)
-        progress_clear();
+        terminal_progress_end();
     if (e == ERR_OK)
         e = out_commit(cli, &out);
     return e == ERR_OK ? info_print(cli, &found) : e;
@@ -229,7 +204,7 @@ static enum err info(struct cli *cli)
 
 static const struct option create_options[] = {
     {"out", OPTION_TEXT, "FILE", "where the delta goes; -o FILE is the same", true, 0, 0},
-    {"effort", OPTION_TEXT, "fast|best", "how hard to look for what is small (default: best)", false, 0, 0},
+    BUNDLE_EFFORT_OPTION("best"),
     {"threads", OPTION_INT, "N", "most threads (default: one per core)", false, 1, 256},
     {"progress", OPTION_FLAG, NULL, "show on stderr how far it is", false, 0, 0},
     {.name = NULL},

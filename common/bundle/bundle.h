@@ -17,6 +17,7 @@
 #include "common/bundle/manifest.h"
 #include "common/bundle/minisig.h"
 #include "common/bundle/trust.h"
+#include "common/delta/delta.h"
 
 enum {
     BUNDLE_KEYS_MAX = 8, /* signatures of one bundle */
@@ -68,7 +69,6 @@ struct bundle_delta_report {
  * same path, else from the closest by name and size; what does not get smaller, or cannot be rebuilt within a device's
  * memory, travels in full. scratch: an existing directory with room for the files of both. Writes the file out in one
  * step. ret_report may be NULL. ERR_CONFLICT code `bundle_slots_differ`; else as bundle_verify and delta_create. */
-struct delta_options;
 [[nodiscard]] enum err bundle_delta(int old_fd, int new_fd, const struct delta_options *options, const char *scratch,
                                     const char *out, struct bundle_delta_report *ret_report, struct err_info *info);
 
@@ -83,6 +83,7 @@ struct bundle_part {
     enum bundle_form form;
     int64_t size;                /* of the entry's bytes */
     char old_sha256[SHA256_HEX]; /* of the old file that it needs; "" when it needs none */
+    struct delta_info about;     /* of a delta */
 };
 
 /* For people who look into a file: reads everything, delta bundles as well, of which it checks all that can be checked

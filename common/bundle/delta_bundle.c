@@ -5,7 +5,6 @@
 #include "common/base/text.h"
 #include "common/bundle/reader.h"
 #include "common/bundle/writer.h"
-#include "common/delta/delta.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -3,7 +3,6 @@
 #include "common/base/cleanup.h"
 #include "common/base/file.h"
 #include "common/bundle/reader.h"
-#include "common/delta/delta.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -4,7 +4,6 @@
 #include "common/base/file.h"
 #include "common/base/text.h"
 #include "common/bundle/reader.h"
-#include "common/delta/delta.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -51,18 +50,18 @@ static enum err inspection_raw(void *user, const void *bytes, size_t len, struct
 static enum err inspection_end(void *user, const struct bundle_item *item, struct err_info *info)
 {
     struct inspection *i = user;
-    struct delta_info about = {0};
+    struct bundle_part *part = &i->parts[item->index];
     if (item->form != BUNDLE_DELTA)
         return ERR_OK;
     cleanup_fd int fd = i->delta_fd;
     i->delta_fd = -1;
-    enum err e = delta_inspect(fd, &about, info);
+    enum err e = delta_inspect(fd, &part->about, info);
     if (e != ERR_OK)
         return e;
-    if (about.new_size != item->file->size || strcmp(about.new_sha256, item->file->sha256) != 0)
+    if (part->about.new_size != item->file->size || strcmp(part->about.new_sha256, item->file->sha256) != 0)
         return err_code(info, ERR_CORRUPT, "delta_invalid", "entry \"delta/%s\": it makes another file",
                         item->file->sha256);
-    (void)text_copy(i->parts[item->index].old_sha256, SHA256_HEX, about.old_sha256);
+    (void)text_copy(part->old_sha256, sizeof part->old_sha256, part->about.old_sha256);
     return ERR_OK;
 }
 
