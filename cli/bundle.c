@@ -154,6 +154,15 @@ static bool parts_special(const struct manifest *m, const struct bundle_part *pa
     return false;
 }
 
+json_t *bundle_json(const struct manifest *m, const struct bundle_keys *keys, const struct bundle_part *parts)
+{
+    char name[160];
+    (void)snprintf(name, sizeof name, "%s@%s", m->slot, m->version);
+    return json_pack("{s:s, s:s, s:I, s:o, s:O, s:o}", "bundle", name, "id", m->id, "size",
+                     (json_int_t)manifest_files_size(m), "key_ids", keys_json(keys), "manifest", m->json, "payload",
+                     bundle_parts_json(m, parts));
+}
+
 enum err bundle_print(struct cli *cli, const struct manifest *m, const struct bundle_keys *keys,
                       const struct bundle_part *parts)
 {
@@ -165,11 +174,7 @@ enum err bundle_print(struct cli *cli, const struct manifest *m, const struct bu
                                             {"IN THE BUNDLE", "size", cell_size},
                                             {"TRAVELS", "travels", cell_text},
                                             {"TENSORS", "tensors", cell_text}};
-    char name[160];
-    (void)snprintf(name, sizeof name, "%s@%s", m->slot, m->version);
-    json_auto_t *json = json_pack("{s:s, s:s, s:I, s:o, s:O, s:o}", "bundle", name, "id", m->id, "size",
-                                  (json_int_t)manifest_files_size(m), "key_ids", keys_json(keys), "manifest", m->json,
-                                  "payload", bundle_parts_json(m, parts));
+    json_auto_t *json = bundle_json(m, keys, parts);
     if (wants_json(cli))
         return json_show(json_incref(json));
     head_print(json);

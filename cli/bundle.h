@@ -15,6 +15,9 @@
 [[nodiscard]] enum err bundle_print(struct cli *cli, const struct manifest *m, const struct bundle_keys *keys,
                                     const struct bundle_part *parts);
 
+/* The same as JSON; NULL: no memory. */
+json_t *bundle_json(const struct manifest *m, const struct bundle_keys *keys, const struct bundle_part *parts);
+
 /* How the payload entries travel, as an array of {file, path, form, size, old_sha256, …}. NULL: no memory. */
 json_t *bundle_parts_json(const struct manifest *m, const struct bundle_part *parts);
 

@@ -2,7 +2,9 @@
 #include "cli/api.h"
 #include "cli/bundle.h"
 #include "cli/commands.h"
+#include "cli/commands/bundle_grid.h"
 #include "cli/files.h"
+#include "cli/table.h"
 
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
@@ -22,12 +24,14 @@ struct creation {
     const char *slot;
     struct file_list *files;
     json_t *head; /* the manifest without what bundle_create adds */
+    struct bundle_grid *grid;
 };
 
 static void creation_drop(struct creation *c)
 {
     file_list_free(&c->files);
     json_decref(c->head);
+    (void)bundle_grid_free(c->grid);
 }
 
 /* Puts a value (stolen) into an object. */
@@ -52,10 +56,12 @@ static const struct {
     {"selftest-outputs", FOR_MODEL},
     {"tolerance", FOR_MODEL},
     {"runtime", FOR_MODEL},
+    {"from", FOR_MODEL},
+    {"grid", FOR_MODEL},
     {"run", FOR_APP},
     {"unit", FOR_APP},
     {"before", FOR_APP},
-    {"check", FOR_APP},
+    {"check", FOR_MODEL | FOR_APP},
     {"stop", FOR_APP},
     {"timeout", FOR_APP},
     {"program", FOR_AGENT},
@@ -417,18 +423,27 @@ static enum err head_make(struct creation *c)
 
 /* ---- the whole ---- */
 
+/* What was written, and what the grid did. */
+static enum err created_show(const struct creation *c, const struct manifest *m)
+{
+    const struct bundle_keys none = {0};
+    if (!wants_json(c->cli) || c->grid == NULL)
+        return bundle_print(c->cli, m, &none, NULL);
+    json_t *json = bundle_json(m, &none, NULL);
+    return json_object_set(json, "grid", bundle_grid_json(c->grid)) == 0 ? json_show(json) : ERR_NO_MEMORY;
+}
+
 static enum err bundle_write(struct creation *c)
 {
     struct cli *cli = c->cli;
     cleanup_manifest struct manifest *m = NULL;
-    const struct bundle_keys none = {0};
     char usual[PATH_LEN];
     const char *out = option_text(cli, "out");
     (void)snprintf(usual, sizeof usual, "%s-%s.mub", c->slot, option_text(cli, "version"));
     out = out == NULL ? usual : out;
     enum err e = bundle_create(c->head, c->files->files, c->files->count, clock_wall_ms(), out, &m, &cli->info);
     if (e == ERR_OK)
-        e = bundle_print(cli, m, &none, NULL);
+        e = created_show(c, m);
     if (e == ERR_OK && !wants_json(cli))
         printf("\nwrote %s; sign it next: musterctl bundle sign %s --key FILE.key\n", out, out);
     return e;
@@ -448,6 +463,8 @@ static enum err create(struct cli *cli)
         e = head_make(&c);
     if (e == ERR_OK)
         e = compress_choose(&c);
+    if (e == ERR_OK && c.kind == MANIFEST_MODEL)
+        e = bundle_grid_make(cli, c.head, c.files->files, c.files->count, &c.grid);
     return e == ERR_OK ? bundle_write(&c) : e;
 }
 
@@ -470,7 +487,7 @@ static const struct option create_options[] = {
     {"run", OPTION_LIST, "WORDS", "app: program to keep running, split at spaces; or once for each word", false, 0, 0},
     {"unit", OPTION_TEXT, "FILE[=NAME]", "app: systemd service to run it with", false, 0, 0},
     {"before", OPTION_LIST, "WORDS", "app: command to succeed before the switch", false, 0, 0},
-    {"check", OPTION_LIST, "WORDS", "app: command that says whether it is well", false, 0, 0},
+    {"check", OPTION_LIST, "WORDS", "app: command that says whether it is well; with --grid: samples", false, 0, 0},
     {"stop", OPTION_LIST, "WORDS", "app: command to end it (default: SIGTERM)", false, 0, 0},
     {"timeout", OPTION_INT, "SECONDS", "app: for each command (default: 60)", false, 1, 3600},
     {"program", OPTION_TEXT, "FILE[=NAME]", "agent: the new muster-agent; put its helpers in with --file", false, 0, 0},
@@ -487,6 +504,7 @@ static const struct option create_options[] = {
     {"max-error-rate", OPTION_TEXT, "X", "share of failed inferences that a probation forgives (default: 0.01)", false,
      0, 0},
     {"max-restarts", OPTION_INT, "N", "restarts that a probation forgives (default: 0)", false, 0, 100},
+    GRID_OPTIONS,
     {"notes", OPTION_TEXT, "TEXT", "what is new, for people", false, 0, 0},
     {"out", OPTION_TEXT, "FILE", "where the bundle goes (default: SLOT-VERSION.mub)", false, 0, 0},
     {.name = NULL},

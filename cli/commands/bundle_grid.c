@@ -319,15 +319,53 @@ static enum err alone_check(struct cli *cli)
     return ERR_OK;
 }
 
-enum err bundle_grid_make(struct cli *cli, const json_t *head, struct bundle_file *model, struct bundle_grid **ret_grid)
+/* A self-test compares with outputs that were measured before rounding: a device must not refuse what we let pass. */
+static enum err selftest_check(struct cli *cli, const struct bundle_grid *g, const json_t *head,
+                               const struct judge_settings *settings, const char *model, const char *samples)
+{
+    cleanup_judge struct judge *judge = NULL;
+    struct judge_settings own = *settings;
+    struct judge_verdict verdict = {0};
+    const double tolerance = json_number_value(json_object_get(json_object_get(head, "selftest"), "tolerance"));
+    own.samples = samples;
+    own.labels = NULL;
+    enum err e = judge_open(&own, model, &judge, &cli->info);
+    if (e == ERR_OK)
+        e = judge_model(judge, g->rounded_path, &verdict, &cli->info);
+    if (e != ERR_OK || verdict.largest <= tolerance / 2)
+        return e;
+    e = err_code(
+        &cli->info, ERR_CONFLICT, "grid_refused",
+        "rounding changes outputs on the samples of the self-test by %.3g, and --tolerance is %g: devices could "
+        "refuse the model; nothing was written",
+        verdict.largest, tolerance);
+    err_next(&cli->info, "make --tolerance at least %.2g, or the grid finer", 2 * verdict.largest);
+    return e;
+}
+
+/* Where the file is that the manifest calls so; NULL: nowhere. */
+static struct bundle_file *file_of(const json_t *head, const char *object, const char *key, struct bundle_file *files,
+                                   size_t count)
+{
+    const char *path = json_string_value(json_object_get(json_object_get(head, object), key));
+    for (size_t i = 0; path != NULL && i < count; i++)
+        if (text_eq(files[i].path, path))
+            return &files[i];
+    return NULL;
+}
+
+enum err bundle_grid_make(struct cli *cli, const json_t *head, struct bundle_file *files, size_t count,
+                          struct bundle_grid **ret_grid)
 {
     if (!option_given(cli, "grid"))
         return alone_check(cli);
     cleanup_bundle_grid struct bundle_grid *g = calloc(1, sizeof *g);
     int64_t shape[MANIFEST_RANK_MAX];
     struct judge_settings settings = {.scale = 1};
-    if (g == NULL)
-        return ERR_NO_MEMORY;
+    struct bundle_file *model = file_of(head, "model", "file", files, count);
+    const struct bundle_file *samples = file_of(head, "selftest", "samples", files, count);
+    if (g == NULL || model == NULL)
+        return g == NULL ? ERR_NO_MEMORY : ERR_INTERNAL;
     g->old.fd = g->new.fd = -1;
     g->max_loss = 0.1;
     g->min_agreement = 99.5;
@@ -343,6 +381,8 @@ enum err bundle_grid_make(struct cli *cli, const json_t *head, struct bundle_fil
     if (g->report == NULL)
         return ERR_NO_MEMORY;
     e = steps_try(cli, g);
+    if (e == ERR_OK && samples != NULL)
+        e = selftest_check(cli, g, head, &settings, model->source, samples->source);
     if (e != ERR_OK)
         return e;
     model->source = g->rounded_path;

@@ -5,16 +5,12 @@
 #include "cli/command.h"
 #include "common/bundle/bundle.h"
 
-/* The options of it, for the table of `bundle create`. */
+/* The options of it, for the table of `bundle create`, besides --check, which apps have, too. */
 #define GRID_OPTIONS                                                                                                   \
     {"from", OPTION_TEXT, "OLD", "with --grid: the version that devices have, a bundle or a model", false, 0, 0},      \
         {"grid", OPTION_MAYBE,                                                                                         \
          "STEP", "round the update from OLD: rms, rms/2, rms/4, … (auto: the coarsest that passes)",                   \
          false,  0,                                                                                                    \
-         0},                                                                                                           \
-        {"check", OPTION_TEXT,                                                                                         \
-         "DATA",  "with --grid: samples to compare answers on: float32, back to back, or label,value,... in .csv",     \
-         false,   0,                                                                                                   \
          0},                                                                                                           \
         {"labels", OPTION_TEXT, "FILE", "their right answers: a number per line, or a byte each", false, 0, 0},        \
         {"scale", OPTION_TEXT, "FACTOR", "what values of a .csv are multiplied by (default: 1)", false, 0, 0},         \
@@ -33,10 +29,11 @@
 
 struct bundle_grid;
 
-/* Does nothing (NULL) without --grid. Else rounds model's file, and lets model->source name the rounded one, which
- * lives as long as the result: bundle_grid_free() it after the bundle was made. head: the manifest in the making.
- * Prints what was tried, unless JSON is wanted. ERR_CONFLICT code `grid_refused` when the answers changed too much. */
-[[nodiscard]] enum err bundle_grid_make(struct cli *cli, const json_t *head, struct bundle_file *model,
+/* Does nothing (NULL) without --grid. Else rounds the model among files that head (the manifest in the making) names,
+ * and lets its source be the rounded one, which lives as long as the result: bundle_grid_free() it after the bundle was
+ * made. Prints what was tried, unless JSON is wanted. ERR_CONFLICT code `grid_refused` when the answers changed too
+ * much. */
+[[nodiscard]] enum err bundle_grid_make(struct cli *cli, const json_t *head, struct bundle_file *files, size_t count,
                                         struct bundle_grid **ret_grid);
 struct bundle_grid *bundle_grid_free(struct bundle_grid *grid);
 
