@@ -14,12 +14,16 @@ static double exponential(double x)
     return sum;
 }
 
-/* Natural logarithm of x >= 1, at most 2^14: x = m * 2^n, and the series of artanh for m. */
-static double logarithm(double x)
+double logistic_ln(double x)
 {
+    const double ln2 = 0.69314718055994530942;
+    if (!(x > 1e-300 && x < 1e300))
+        return x > 1 ? 690 : -690;
     double twos = 0;
     for (; x >= 1.5; x /= 2)
-        twos += 0.69314718055994530942;
+        twos += ln2;
+    for (; x < 0.75; x *= 2)
+        twos -= ln2;
     const double ratio = (x - 1) / (x + 1);
     double power = ratio, sum = 0;
     for (int i = 1; i < 24; i += 2) {
@@ -32,7 +36,7 @@ static double logarithm(double x)
 void logistic_init(struct logistic *logistic)
 {
     for (int i = 0; i < LOGISTIC_STEPS / 2; i++) {
-        const double odds = logarithm((LOGISTIC_STEPS - i - 0.5) / (i + 0.5));
+        const double odds = logistic_ln((LOGISTIC_STEPS - i - 0.5) / (i + 0.5));
         logistic->odds[i] = (float)-odds;
         logistic->odds[LOGISTIC_STEPS - 1 - i] = (float)odds;
     }

@@ -1,6 +1,6 @@
 #pragma once
-/* Logarithm of odds and its inverse, as tables that are the same on every machine: they are made with + - * / only.
- * Internal to common/delta. */
+/* Logarithms, and logarithms of odds and their inverse as tables, that are the same on every machine: they are made
+ * with + - * / only. Internal to common/delta. */
 
 #include <stdint.h>
 
@@ -14,3 +14,6 @@ struct logistic {
 #define LOGISTIC_RANGE 12.0F
 
 void logistic_init(struct logistic *logistic);
+
+/* Natural logarithm of x, held to -690 … 690: m * 2^n, and the series of artanh for m. */
+double logistic_ln(double x);

@@ -178,7 +178,7 @@ static bool plan_fits(const struct plan *plan, const struct tensor_pair *pair)
     if (plan->base == BASE_GRID)
         return floats && !plan->row_scale;
     if (plan->base == BASE_DECAY)
-        return pair->type == TENSOR_F32 && !plan->row_scale && plan->rank == 0;
+        return pair->type == TENSOR_F32 && !plan->row_scale;
     if (plan->base == BASE_NOTHING)
         return !plan->row_scale && plan->rank == 0;
     return (floats || !plan->row_scale) && (floats || bytes || plan->rank == 0);

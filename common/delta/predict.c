@@ -47,30 +47,37 @@ static void update_line(const struct plan *plan, const struct plan_row *row, siz
     }
 }
 
-static void decay_line(const struct plan *plan, size_t count, const int64_t *old, int64_t *ret_decayed)
+/* All steps of a whole line side by side: they depend on each other, the elements do not. */
+static void decay_line(const struct plan *plan, size_t count, const int64_t *old, struct predict_scratch *scratch,
+                       int64_t *ret_decayed)
 {
-    for (size_t j = 0; j < count; j++) {
-        double value;
-        numbers_values(TENSOR_F32, &old[j], 1, &value);
-        float decayed = (float)value;
-        for (uint32_t step = 0; step < plan->decay_steps; step++)
-            decayed *= plan->decay;
-        value = (double)decayed;
-        numbers_round(TENSOR_F32, &value, 1, &ret_decayed[j]);
-        if (numbers_is_special(numbers_of(TENSOR_F32), old[j]))
+    float values[RESIDUAL_LINE_MAX];
+    numbers_values(TENSOR_F32, old, count, scratch->values);
+    for (size_t j = 0; j < count; j++)
+        values[j] = (float)scratch->values[j];
+    for (uint32_t step = 0; step < plan->decay_steps; step++)
+        for (size_t j = 0; j < count; j++)
+            values[j] *= plan->decay;
+    for (size_t j = 0; j < count; j++)
+        scratch->values[j] = (double)values[j];
+    numbers_round(TENSOR_F32, scratch->values, count, ret_decayed);
+    const struct residual_numbers numbers = numbers_of(TENSOR_F32);
+    for (size_t j = 0; j < count; j++)
+        if (numbers_is_special(numbers, old[j]))
             ret_decayed[j] = old[j];
-    }
 }
 
 /* Floats that move: old * scale + update. Numbers that are none stay what they were. */
 static void float_line(const struct plan *plan, const struct plan_row *row, enum tensor_type type, size_t count,
                        const int64_t *old, struct predict_scratch *scratch, int64_t *ret_predicted)
 {
-    if (!plan->row_scale && plan->rank == 0) {
+    if (plan->base == BASE_DECAY)
+        decay_line(plan, count, old, scratch, ret_predicted);
+    else
         memcpy(ret_predicted, old, count * sizeof *old);
+    if (!plan->row_scale && plan->rank == 0)
         return;
-    }
-    numbers_values(type, old, count, scratch->values);
+    numbers_values(type, ret_predicted, count, scratch->values);
     for (size_t j = 0; j < count; j++)
         scratch->values[j] = scratch->values[j] * row->scale + (plan->rank != 0 ? scratch->update[j] : 0);
     numbers_round(type, scratch->values, count, ret_predicted);
@@ -126,8 +133,6 @@ bool predict_line(const struct plan *plan, const struct plan_row *row, enum tens
     case BASE_GRID:
         return grid_line(plan, type, count, old, scratch, ret_predicted, ret_hint);
     case BASE_DECAY:
-        decay_line(plan, count, old, ret_predicted);
-        return false;
     case BASE_OLD:
         break;
     }

@@ -30,12 +30,13 @@ struct residual_line {
 
 /* What is remembered of a column. */
 struct column {
-    int16_t level; /* logarithm of what residuals in this column are like */
-    int16_t last;  /* that of the last one */
-    int8_t zeros;  /* zeros above */
-    int8_t drift;  /* to which side the column moves */
-    int8_t sign;   /* of the last one: -1, 0, 1 */
-    int8_t unused_;
+    int16_t level;  /* logarithm of what residuals in this column are like */
+    int16_t last;   /* that of the last one */
+    int8_t zeros;   /* zeros above */
+    int8_t drift;   /* to which side the column moves */
+    int8_t sign;    /* of the last one: -1, 0, 1 */
+    uint8_t seen;   /* how many `often` was made of */
+    uint16_t often; /* share of residuals that are not 0, in 1/65536 */
 };
 
 struct residual; /* what was learnt so far */

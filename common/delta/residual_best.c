@@ -19,11 +19,13 @@ enum mixer_kind {
     MIX_WIDE = 160,
     MIX_EXPONENT = 176,
     MIX_WIDE_MANTISSA = 208,
-    MIXERS = 216
+    MIX_ZERO = 216,
+    MIXERS = 232
 };
 
 struct model {
     struct {
+        struct counter zero[8][4096];
         struct counter length[INPUTS][1024][TREE];
         struct counter sign[4][2048];
         struct counter mantissa[3][512][4];
@@ -72,6 +74,25 @@ ALWAYS_INLINE bool model_decide(struct model *model, struct lane *lane, bool enc
 ALWAYS_INLINE int over(int log, int ulp, int shift, int states)
 {
     return clamp((log - ulp + 24) >> shift, 0, states - 1);
+}
+
+ALWAYS_INLINE void model_zero(struct model *model, const struct place *place)
+{
+    struct counter(*set)[4096] = model->counters.zero;
+    const int zeros = place->row_zeros * 4 + place->column_zeros;
+    const int fine = clamp(place->expected - place->ulp + 24, 0, 127);
+    const int row = place->row_often, column = place->column_often;
+    model->at[0] = &set[0][row * 32 + column];
+    model->at[1] = &set[1][clamp(place->scale, 0, 63) * 64 + (row >> 2) * 8 + (column >> 2)];
+    model->at[2] = &set[2][place->around * 16 + (column >> 1)];
+    model->at[3] = &set[3][place->hint * 64 + (row >> 2) * 8 + (column >> 2)];
+    model->at[4] = &set[4][fine * 16 + zeros];
+    model->at[5] = &set[5][place->row_lately * 32 + column];
+    model->at[6] = &set[6][(int)(place->phase & 31) * 64 + place->around];
+    model->at[7] = &set[7][over(place->near, place->ulp, 2, 32) * 64 + place->hint];
+    model->inputs = 8;
+    model->mixer = model->weights + MIX_ZERO + (row >> 3) * 4 + (column >> 3);
+    model->speed = 0.004F;
 }
 
 ALWAYS_INLINE void model_lengths(struct model *model, const struct place *place)

@@ -6,7 +6,8 @@ enum { RELATIONS = 32 };
 
 struct model {
     struct {
-        struct counter length[SCALES * 16][TREE];
+        struct counter zero[16 * 16 * 64];
+        struct counter length[SCALES * 4][TREE];
         struct counter sign[16 * 16];
         struct counter hinted_sign[RESIDUAL_HINT_MAX + 1];
         struct counter mantissa[4 * 8][4];
@@ -27,9 +28,15 @@ ALWAYS_INLINE bool model_decide(struct model *model, struct lane *lane, bool enc
     return bit;
 }
 
+ALWAYS_INLINE void model_zero(struct model *model, const struct place *place)
+{
+    const int size = place->hinted ? place->hint : clamp(place->scale, 0, 63);
+    model->at = &model->counters.zero[((place->row_often >> 1) * 16 + (place->column_often >> 1)) * 64 + size];
+}
+
 ALWAYS_INLINE void model_lengths(struct model *model, const struct place *place)
 {
-    model->at = model->counters.length[(place->scale * 4 + place->row_zeros) * 4 + place->column_zeros];
+    model->at = model->counters.length[place->scale * 4 + (place->column_often >> 3)];
 }
 
 ALWAYS_INLINE void model_sign(struct model *model, const struct place *place, unsigned length)

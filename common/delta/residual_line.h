@@ -1,6 +1,7 @@
 /* The loop over a line, made for one coder: whoever includes this has a `struct model` and says with these functions in
  * which contexts it codes what:
- *   model_lengths(model, place)                the tree of bit lengths; counter 0 says whether there is a residual
+ *   model_zero(model, place)                   one decision: whether there is a residual
+ *   model_lengths(model, place)                a tree: its bit length
  *   model_sign(model, place, length)           one decision
  *   model_mantissa(model, place, length)       two decisions, counters 1 … 3
  *   model_wide(model, place)                   counter 0: the same number; 1: the other sign
@@ -52,9 +53,10 @@ ALWAYS_INLINE int64_t near_code(struct model *model, struct lane *lane, bool enc
     const bool negative = residual >> 63;
     const uint64_t magnitude = negative ? 0 - residual : residual;
     unsigned length = encode && magnitude != 0 ? 64 - (unsigned)__builtin_clzll(magnitude) : 0;
-    model_lengths(model, place);
+    model_zero(model, place);
     if (!model_decide(model, lane, encode, length != 0, 0))
         return predicted;
+    model_lengths(model, place);
     const unsigned symbol = tree_code(model, lane, encode, length < LENGTHS ? length - 1 : LENGTHS - 1);
     if (symbol < LENGTHS - 1)
         length = symbol + 1;
@@ -125,10 +127,32 @@ ALWAYS_INLINE void place_find(struct residual *r, const struct residual_line *li
     place->relation = above - LOG_STEPS * (int)r->numbers.mantissa;
     place->scale = clamp((above + 24) >> 2, 0, SCALES - 1);
     place->wide = r->numbers.mantissa != 0 && place->relation > -8;
+    place->row_often = share_class(row->often);
+    place->row_lately = share_class(row->lately);
+    place->column_often = share_class(seen ? column->often : row->often);
+    const struct column *right = &r->columns[at + 1 < r->column_count ? at + 1 : at];
+    place->around = (row->sign != 0) | (row->sign2 != 0) << 1 | (column->sign != 0) << 2 | (right->sign != 0) << 3 |
+                    (at >= r->kernel && r->columns[at - r->kernel].sign != 0) << 4 | row->above_left << 5;
     place->row_zeros = row->zeros > 8 ? 3 : row->zeros > 2 ? 2 : row->zeros > 0;
     place->column_zeros = column->zeros > 4 ? 3 : column->zeros > 1 ? 2 : column->zeros;
     place->row_drift = clamp((row->drift >> 3) + 8, 0, 15);
     place->column_drift = clamp((column->drift >> 2) + 8, 0, 15);
+}
+
+ALWAYS_INLINE void often_learn(struct residual *r, const struct place *place, bool some)
+{
+    struct row *row = &r->row;
+    struct column *column = place->column;
+    const int target = some ? 65535 : 0;
+    if (column->level == LEVEL_UNSEEN) {
+        column->often = (uint16_t)row->often;
+        column->seen = 1;
+    }
+    column->often = (uint16_t)(column->often + (target - column->often) / (column->seen + 2));
+    column->seen = (uint8_t)(column->seen + (column->seen < COLUMN_SEEN_MAX));
+    row->often += (target - row->often) / (row->seen + 2);
+    row->seen += row->seen < ROW_SEEN_MAX;
+    row->lately += (target - row->lately) >> 4;
 }
 
 /* Remembers what became of an element. */
@@ -138,6 +162,8 @@ ALWAYS_INLINE void place_learn(struct residual *r, const struct place *place, in
     struct column *column = place->column;
     int log;
     row->sign2 = row->sign;
+    row->above_left = column->sign != 0;
+    often_learn(r, place, value != predicted);
     if (value == predicted) {
         log = place->ulp - LOG_STEPS < place->level ? place->ulp - LOG_STEPS : place->level;
         row->sign = 0;
@@ -169,7 +195,8 @@ static void row_begin(struct residual *r, int64_t predicted)
     int sum = 0;
     for (size_t j = 0; j < count; j++)
         sum += r->columns[j].level;
-    r->row = (struct row){.level = sum / (int)count};
+    /* how often: for a start as in the row before */
+    r->row = (struct row){.level = sum / (int)count, .often = r->row.often, .lately = r->row.often, .seen = 3};
     if (r->columns[0].level != LEVEL_UNSEEN && r->columns[count - 1].level != LEVEL_UNSEEN)
         ; /* the columns say it */
     else if (level != LEVEL_UNSEEN)

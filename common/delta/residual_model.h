@@ -15,7 +15,9 @@ enum {
     COUNTER_RATE_BEST = 1000,
     SCALES = 128, /* contexts of how large the residual will be */
     TREE = 32,    /* counters of a tree of five decisions */
-    LENGTHS = 31  /* bit lengths 1 … 30, and more */
+    COLUMN_SEEN_MAX = 30,
+    ROW_SEEN_MAX = 120,
+    LENGTHS = 31 /* bit lengths 1 … 30, and more */
 };
 
 /* Probability of a 1: 22 bits, and 10 bits that say how often it was seen. */
@@ -25,6 +27,9 @@ struct counter {
 
 struct row {
     int level, left, left2;
+    int often, seen; /* as in a column, over the last elements */
+    int lately;      /* the same over fewer */
+    int above_left;  /* 1: there was a residual */
     int zeros, drift, sign, sign2;
 };
 
@@ -53,19 +58,22 @@ struct residual {
 /* Where an element stands, seen from what came before it. */
 struct place {
     struct column *column;
-    int ulp;                              /* logarithm of the distance to the next number */
-    int expected;                         /* of the residual, in logarithms */
-    int scale;                            /* the same in steps of half a bit above the ulp, 0 … SCALES-1 */
-    int relation;                         /* of the expected residual to the number itself, in logarithms */
-    unsigned phase;                       /* inside the kernel */
-    int row_level, level, left, up, near; /* logarithms: of the row, the column, the elements before, the one above,
-                                           * and of the kernel before */
-    int sign, sign2;                      /* of the two elements before */
-    int row_zeros, column_zeros;          /* 0 … 3 */
-    int row_drift, column_drift;          /* 0 … 15 */
-    int hint;                             /* 0 … RESIDUAL_HINT_MAX */
-    bool hinted;                          /* the caller's, not the size of the number */
-    bool wide;                            /* so large a residual that the number itself is coded */
+    int ulp;                                 /* logarithm of the distance to the next number */
+    int expected;                            /* of the residual, in logarithms */
+    int scale;                               /* the same in steps of half a bit above the ulp, 0 … SCALES-1 */
+    int relation;                            /* of the expected residual to the number itself, in logarithms */
+    unsigned phase;                          /* inside the kernel */
+    int row_level, level, left, up, near;    /* logarithms: of the row, the column, the elements before, the one above,
+                                              * and of the kernel before */
+    int sign, sign2;                         /* of the two elements before */
+    int row_often, row_lately, column_often; /* 0 … 31: how often there is a residual */
+    int around; /* a bit for each neighbour that has one: left, second left, above, above right, kernel before,
+                 * above left */
+    int row_zeros, column_zeros; /* 0 … 3 */
+    int row_drift, column_drift; /* 0 … 15 */
+    int hint;                    /* 0 … RESIDUAL_HINT_MAX */
+    bool hinted;                 /* the caller's, not the size of the number */
+    bool wide;                   /* so large a residual that the number itself is coded */
 };
 
 enum { COUNTER_BITS = 22, COUNTER_SEEN_BITS = 10, COUNTER_SEEN_MAX = (1 << COUNTER_SEEN_BITS) - 1 };
@@ -123,6 +131,16 @@ ALWAYS_INLINE int log_of(double value)
     memcpy(&bits, &value, sizeof bits);
     const int log = (int)((bits & INT64_MAX) >> LOG_SHIFT);
     return log < 2047 * LOG_STEPS ? log : 2047 * LOG_STEPS;
+}
+
+/* Classes of a share in 1/65536: half octaves towards both ends. */
+ALWAYS_INLINE int share_class(int share)
+{
+    const uint32_t small = (uint32_t)(share < 32768 ? share : 65535 - share) | 1;
+    const int octave = 31 - __builtin_clz(small);
+    const int half = octave == 0 ? 0 : (int)(small >> (octave - 1) & 1);
+    const int class = clamp(2 * octave + half - 14, 0, 15);
+    return share < 32768 ? class : 31 - class;
 }
 
 ALWAYS_INLINE uint64_t magnitude_of(int64_t number)

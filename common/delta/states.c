@@ -16,8 +16,6 @@ size_t states_group(const struct tensor_pair *pairs, size_t count, enum delta_ef
 
 enum profile states_profile(const struct plan *plan, enum tensor_type type)
 {
-    if (plan->base == BASE_NOTHING)
-        return PROFILE_LITERAL;
     return plan->base == BASE_GRID || !numbers_are_floats(type) ? PROFILE_INTEGER : PROFILE_NEAR;
 }
 

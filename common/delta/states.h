@@ -3,7 +3,7 @@
 
 #include "common/delta/plan.h"
 
-enum profile { PROFILE_NEAR, PROFILE_LITERAL, PROFILE_INTEGER, PROFILE_FACTORS, PROFILE_COUNT };
+enum profile { PROFILE_NEAR, PROFILE_INTEGER, PROFILE_FACTORS, PROFILE_COUNT };
 
 /* Tensors are coded in groups, each with new states, so that groups are independent; a group ends with the tensor that
  * brings it to this many elements. */

@@ -80,7 +80,7 @@ static enum err down_put(struct tensor_encoder *encoder, struct residual *factor
                     out);
 }
 
-static double row_ratio(const struct tensor_data *data, uint64_t row)
+double tensor_row_ratio(const struct tensor_data *data, uint64_t row)
 {
     if (data->old_scales == NULL || data->new_scales == NULL)
         return 1;
@@ -117,8 +117,9 @@ static enum err piece_put(struct tensor_encoder *encoder, const struct tensor_da
 }
 
 enum err tensor_encode(struct tensor_encoder *encoder, const struct tensor_data *data, const struct plan *plan,
-                       const int32_t *down, struct buf *out)
+                       const int32_t *down, struct buf *out, size_t *ret_fixed)
 {
+    const size_t begin = out->len;
     const struct tensor_view *view = &data->view;
     const unsigned factor_count = predict_row_factors(plan);
     struct residual *elements, *factors = NULL;
@@ -129,10 +130,12 @@ enum err tensor_encode(struct tensor_encoder *encoder, const struct tensor_data 
     encoder->lines = 0;
     if (e == ERR_OK && plan->rank != 0)
         e = across_put(encoder, factors, plan, view->cols, out);
+    if (ret_fixed != NULL)
+        *ret_fixed = out->len - begin + encoder->range.coded.len + encoder->range.raw.len;
     if (e == ERR_OK && factor_count != 0)
         e = states_begin_factors(&encoder->states, factor_count, &factors, NULL);
     for (uint64_t i = 0; i < view->rows && e == ERR_OK; i++) {
-        struct plan_row row = {.scale = 1, .ratio = plan->rescaled ? row_ratio(data, i) : 1};
+        struct plan_row row = {.scale = 1, .ratio = plan->rescaled ? tensor_row_ratio(data, i) : 1};
         if (factor_count != 0) {
             int64_t values[PREDICT_RANK_MAX + 1];
             e = down_put(encoder, factors, factor_count, down + i * factor_count, values, out);

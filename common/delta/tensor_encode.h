@@ -17,12 +17,6 @@ struct tensor_data {
     uint64_t scale_count;
 };
 
-/* The integers of a low-rank update and of row scales. */
-struct factors {
-    float *across; /* rank rows of cols */
-    int32_t *down; /* for each row: its scale, when rows are scaled, and rank factors */
-};
-
 struct tensor_encoder {
     struct states states;
     struct range_encoder range;
@@ -37,9 +31,12 @@ struct tensor_encoder {
 void tensor_encoder_free(struct tensor_encoder *encoder);
 
 /* Appends the tensor's factors and elements (not the plan). ERR_INVALID: the plan does not lead to the new tensor (a
- * grid that is none). ERR_NO_MEMORY. */
+ * grid that is none). ERR_NO_MEMORY. ret_fixed: how many of the bytes do not depend on the number of rows; or NULL. */
 [[nodiscard]] enum err tensor_encode(struct tensor_encoder *encoder, const struct tensor_data *data,
-                                     const struct plan *plan, const int32_t *down, struct buf *out);
+                                     const struct plan *plan, const int32_t *down, struct buf *out, size_t *ret_fixed);
 
 /* Ratio of old to new quantization scale of a row; 1 when it is not known or not usable. */
 double tensor_scale_ratio(float old_scale, float new_scale);
+
+/* The same for a row of a tensor. */
+double tensor_row_ratio(const struct tensor_data *data, uint64_t row);
