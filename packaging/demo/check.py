@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from fleet import HOT, SITES, Fleet, make_bundle
-from stack import DATA, ROOT, StackError, wait_for
+from stack import BUILD, DATA, ROOT, StackError, run, wait_for
 
 BASE = ROOT / "var/demo-check"
 ALL = [name for names in SITES.values() for name in names]
@@ -64,6 +64,20 @@ class Story:
         data[len(data) // 2] ^= 0x10
         out.write_bytes(data)
         return out
+
+    def delta(self, bundle: str) -> dict:
+        """The delta from 1.0.0 to a bundle, when the server has made it."""
+        def probe():
+            pairs = self.fleet.get(f"/api/v1/bundles/{bundle}/deltas")["deltas"]
+            pair = next((d for d in pairs if d["from_version"] == "1.0.0"), None)
+            if pair and pair["state"] in ("failed", "not_worth_it"):
+                raise Wrong(f"the delta is {pair['state']}: {pair['error']}")
+            return pair if pair and pair["state"] == "ready" else None
+        return wait_for(f"the delta from 1.0.0 to {bundle}", probe, 90)
+
+    def agent(self, name: str, *argv: str) -> str:
+        """What muster-agent says to somebody who stands at the device."""
+        return run([BUILD / "muster-agent", *argv, "--config", self.fleet.agents[name].base / "muster-agent.conf"]).stdout
 
     # ---------------------------------------------------------------- steps
 
@@ -125,6 +139,12 @@ class Story:
         worst = max(t["p95_ms"] for t in totals.values())
         return f"{sum(t['count'] for t in totals.values())} real digits classified, 0 errors, p95 at most {worst:.1f} ms; drift counts arrive"
 
+    def delta_made(self) -> str:
+        self.travels = self.delta("digits@2.0.0")
+        size, full = int(self.travels["size"]), int(self.travels["full_size"])
+        expect(size < full / 2, f"the delta has {size} of {full} bytes")
+        return f"the server made the delta from 1.0.0 to 2.0.0: {size / 1e6:.1f} of {full / 1e6:.1f} MB, {100 * size / full:.0f} %"
+
     def flipped_upload(self) -> str:
         bad = self.flipped(make_bundle(self.fleet.stack, "2.0.0", DATA / "cnn_v2_ft_long.onnx", 2), BASE / "flipped.mub")
         before = len(self.fleet.get("/api/v1/bundles")["bundles"])
@@ -135,16 +155,20 @@ class Story:
         return f"a bundle with one flipped bit is refused by the server: {why}"
 
     def flipped_behind(self) -> str:
-        """The canary fetches 1.5.0 whole; then one bit flips in the server's cache, and the next devices refuse it."""
+        """The canary gets 1.5.0; then one bit flips in all that the server's cache has of it, and the next devices refuse it."""
         make = make_bundle(self.fleet.stack, "1.5.0", DATA / "cnn_v2_ft_long.onnx", 1)
-        sha = self.fleet.ctl.json("bundle", "upload", make)["object_sha256"]
+        full = self.fleet.ctl.json("bundle", "upload", make)["object_sha256"]
+        self.fleet.ctl.run("delta", "make", "digits@1.5.0", "--from", "digits@1.0.0")
+        delta = self.delta("digits@1.5.0")["object_sha256"]
         lyon = SITES["lyon"]
         rid = self.create("1.5.0", "--query", "site:lyon", "--canary", lyon[0], "--wave", "1:soak=6", "--wave", "100%:soak=1",
                           "--probation", "2")
         wait_for("the canary", lambda: self.fleet.running()[lyon[0]] == "1.5.0", 60)
-        (cached,) = list((self.fleet.server.base / "cache").rglob(sha))
-        os.chmod(cached, 0o644)
-        self.flipped(cached, cached)
+        damaged = [path for sha in (full, delta) for path in (self.fleet.server.base / "cache").rglob(sha)]
+        expect(damaged, "the server's cache has nothing of 1.5.0")
+        for path in damaged:
+            os.chmod(path, 0o644)
+            self.flipped(path, path)
         paused = wait_for("the rollout to pause", lambda: (r := self.rollout(rid))["state"] == "paused" and r, 90)
         failed = [a for a in self.fleet.get(f"/api/v1/rollouts/{rid}/devices")["assignments"] if a["state"] == "failed"]
         expect(failed and all(a["code"] == "object_digest_mismatch" and a["device_left"] == "no_change" for a in failed),
@@ -153,7 +177,8 @@ class Story:
         self.fleet.ctl.run("rollout", "rollback", rid, "--reason", "the object is damaged")
         self.wait_state(rid, "rolled_back")
         self.expect_running(dict.fromkeys(ALL, "1.0.0"))
-        os.unlink(cached)
+        for path in damaged:
+            path.unlink(missing_ok=True)
         return f"one flipped behind the server's back is refused by {len(failed)} agents, which keep 1.0.0; the rollout paused: {paused['reason']}"
 
     def canary(self) -> str:
@@ -170,14 +195,20 @@ class Story:
         wait_for("the waves", lambda: all(self.fleet.running()[n] == v for n, v in others.items()), 90)
         states = [w["state"] for w in self.rollout(self.rid)["waves"]]
         expect(states[0] == "passed", f"waves {states}")
-        return "the rest followed wave by wave"
+        full = self.fleet.get("/api/v1/bundles/digits@2.0.0")["object_sha256"]
+        served = self.fleet.server.log.read_text()
+        expect(self.travels["object_sha256"] in served, "no device fetched the delta")
+        expect(f"/device/v1/objects/{full}" not in served, "a device fetched the whole bundle")
+        return "the rest followed wave by wave; every one fetched the delta and nothing else"
 
     def held(self) -> str:
         wait_for(f"{HELD} to be held", lambda: self.fleet.devices()[HELD]["status"] == "held", 60)
         time.sleep(3)
         self.expect_running({HELD: "1.0.0"})
         expect(self.rollout(self.rid)["state"] == "running", "the rollout ended without its held device")
-        return f"{HELD} has 2.0.0 staged and waits: shift change"
+        words = self.agent(HELD, "status")
+        expect("shift change" in words, f"muster-agent status says\n{words}")
+        return f"{HELD} has 2.0.0 staged and waits: shift change; muster-agent status says so at the device"
 
     def released(self) -> str:
         self.fleet.ctl.run("device", "release", HELD)
@@ -207,6 +238,13 @@ class Story:
         expect(self.objects_served() == served, "a device downloaded during the rollback")
         return f"rollout rollback returned all six to 1.0.0 in {took:.1f} s without a download"
 
+    def rollback_here(self) -> str:
+        served = self.objects_served()
+        self.agent(VICTIM, "rollback", "digits", "--yes")
+        wait_for(f"{VICTIM} to be at 2.0.0", lambda: self.fleet.running()[VICTIM] == "2.0.0", 60)
+        expect(self.objects_served() == served, "the device downloaded during its rollback")
+        return f"muster-agent rollback at {VICTIM}: 2.0.0 runs there again, from its own disk, and the server sees it"
+
     def objects_served(self) -> int:
         return self.fleet.server.log.read_text().count("/device/v1/objects/")
 
@@ -214,8 +252,8 @@ class Story:
         self.fleet.stop()
         return "everything stopped, nothing is left running"
 
-    STEPS = ["services", "enrolment", "no_plaintext", "telemetry", "bundles", "first_version", "inference", "flipped_upload",
-             "flipped_behind", "canary", "waves", "held", "released", "alert", "rollback", "ended"]
+    STEPS = ["services", "enrolment", "no_plaintext", "telemetry", "bundles", "first_version", "inference", "delta_made", "flipped_upload",
+             "flipped_behind", "canary", "waves", "held", "released", "alert", "rollback", "rollback_here", "ended"]
 
 
 def main() -> int:
