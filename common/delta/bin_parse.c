@@ -18,7 +18,8 @@ enum {
     OLD_MIN = 4,
     BIT = 16, /* prices are in 16ths of a bit */
     STORED_MIN = 2048,
-    STORED_BITS = 7930 /* 1000ths of a bit per byte: above it bytes are not predicted, 4096 random ones have 7955 */
+    STORED_PIECE = 8192,
+    NOISE_BITS = 233 /* (255 + 3 * sqrt(2 * 255)) / (2 * ln 2) */
 };
 
 struct region {
@@ -265,7 +266,7 @@ static size_t aligned_offer(struct parse *p, size_t i, size_t at, size_t max, in
     size_t left = t->old_size - (size_t)same;
     size_t n = bin_common(t->old + same, t->new + at, left < max ? left : max);
     struct way way = {.price = price, .kind = BIN_OLD, .from = same, .align = align, .distance = p->ways[i].distance};
-    copy_offer(p, i, 1, n, way);
+    copy_offer(p, i, 2, n, way);
     return n;
 }
 
@@ -303,7 +304,7 @@ static size_t again_offer(struct parse *p, size_t i, size_t at, size_t max)
     way.price = 5 * BIT;
     way.kind = BIN_SELF;
     way.from = way.distance;
-    copy_offer(p, i, 1, n, way);
+    copy_offer(p, i, 2, n, way);
     return n;
 }
 
@@ -377,7 +378,22 @@ static enum err ways_add(struct parse *p, size_t len, struct bin_ops *ops)
     return e;
 }
 
-/* Bytes that nothing predicts are only stored. In 1000ths of a bit. */
+/* 65536 * log2(n), n >= 1: the fraction bit by bit, by squaring. */
+static uint64_t log_exact(uint32_t n)
+{
+    unsigned bits = 31 - (unsigned)__builtin_clz(n);
+    uint64_t x = (uint64_t)n << (31 - bits); /* in [1, 2), of 31 bits */
+    uint64_t out = bits;
+    for (int i = 0; i < 16; i++) {
+        x = x * x >> 31;
+        out = out << 1 | (x >> 32 & 1);
+        x >>= x >> 32 & 1;
+    }
+    return out;
+}
+
+/* Bytes that nothing predicts are only stored: those whose entropy is what random bytes would have in so small a
+ * sample, three standard deviations less. */
 static bool is_noise(const uint8_t *bytes, size_t len)
 {
     uint32_t counts[256] = {0};
@@ -386,8 +402,8 @@ static bool is_noise(const uint8_t *bytes, size_t len)
         counts[bytes[i]]++;
     for (size_t i = 0; i < 256; i++)
         if (counts[i] > 0)
-            sum += (uint64_t)counts[i] * (log_price(len) - log_price(counts[i]));
-    return sum * 1000 / BIT / len >= STORED_BITS;
+            sum += (uint64_t)counts[i] * (log_exact((uint32_t)len) - log_exact(counts[i]));
+    return (sum >> 16) + NOISE_BITS >= 8 * (uint64_t)len;
 }
 
 /* What lies between regions. align: of the region before. */
@@ -437,7 +453,7 @@ static enum err stored_find(const struct parse *p, size_t start, const struct bi
     for (size_t i = 0; e == ERR_OK && i < in->count; i++) {
         struct bin_op op = in->items[i];
         while (e == ERR_OK && op.kind == BIN_LITERALS && op.len >= STORED_MIN) {
-            size_t n = op.len < (size_t)2 * STORED_MIN ? op.len : STORED_MIN;
+            size_t n = op.len < STORED_PIECE + STORED_MIN ? op.len : STORED_PIECE;
             bool noise = is_noise(p->t->new + start, n);
             e = bin_ops_add(ops, (struct bin_op){.kind = noise ? BIN_STORED : BIN_LITERALS, .len = n});
             start += n;
