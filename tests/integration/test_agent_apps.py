@@ -139,3 +139,76 @@ def test_app_of_files_only(device):
     roll_out(lab, name, "texts", "1.0.0")
     wait_slot(lab, name, "texts", phase="running", running_version="1.0.0")
     assert (state / "slots/texts/current/a/b.txt").read_text() == "hello"
+
+
+# Stands for systemd where there is none: remembers what it was asked, and says of every unit what the test has written.
+SYSTEMCTL = """#!/bin/sh
+here=${0%/*}
+shift
+echo "$*" >> "$here/calls"
+case "$1" in
+link) test -f "$2" && test "${2##*/}" = muster-radio.service && echo active > "$here/linked" ;;
+restart) test -e "$here/linked" || exit 5; grep -q broken "$here/../state/units/$2" && exit 1; echo active > "$here/state" ;;
+stop) echo inactive > "$here/state" ;;
+disable) rm -f "$here/linked" ;;
+show) echo "NRestarts=$(cat "$here/restarts" 2>/dev/null || echo 0)"; echo "Result=exit-code"; echo "ActiveState=$(cat "$here/state")" ;;
+esac
+"""
+UNIT = "[Service]\nExecStart=/usr/bin/env ./bin/radio\nRestart=always\n"
+
+
+def test_app_as_unit(fleet):
+    """A unit is linked, started, looked at, replaced, and removed with all its traces; the agent's end does not touch it."""
+    lab, name = fleet, "app-as-unit"
+    folder = lab.base / "agents" / name / "systemd"
+    folder.mkdir(parents=True)
+    (folder / "systemctl").write_text(SYSTEMCTL)
+    (folder / "systemctl").chmod(0o755)
+    calls = folder / "calls"
+    for n, (version, more) in enumerate([("1.0.0", ""), ("2.0.0", "[Install]\nWantedBy=multi-user.target\n"), ("3.0.0", "# broken\n")], 1):
+        upload(lab, "app", "radio", version, n, {"bin/radio": PROGRAM, "lib/any.service": UNIT + more}, {"app": {"unit": "lib/any.service"}})
+    upload(lab, "app", "radio", "4.0.0", 4, {"bin/app": PROGRAM, "etc/text": "x"}, {"app": {"run": ["bin/app"]}})
+    agent = lab.add_agent(name, data_s=1, health_s=1, systemctl_path=folder / "systemctl")
+    wait_for(f"{name} online", lambda: name in lab.devices() and lab.devices()[name]["liveness"] == "online", 30)
+    roll_out(lab, name, "radio", "1.0.0")
+    wait_slot(lab, name, "radio", phase="running", running_version="1.0.0")
+    state = agent.base / "state"
+    unit = state / "units/muster-radio.service"
+    text = unit.read_text()
+    assert text.startswith(UNIT) and f"WorkingDirectory={(state / 'slots/radio/current').resolve()}\n" in text
+    assert f'Environment="MUSTER_STATE={state}/data/radio"' in text and (state / "data/radio").is_dir()
+    assert [c.split()[0] for c in calls.read_text().splitlines() if not c.startswith("show")] == ["link", "daemon-reload", "restart"]
+    agent.stop()
+    agent.start(lab.server)
+    wait_slot(lab, name, "radio", phase="running", running_version="1.0.0")
+    time.sleep(1)
+    assert calls.read_text().count("restart") == 1  # it was running all the time
+    roll_out(lab, name, "radio", "2.0.0", probation=20)
+    wait_slot(lab, name, "radio", phase="probation", running_version="2.0.0")
+    assert "enable muster-radio.service" in calls.read_text() and "[Install]" in unit.read_text()
+    (folder / "restarts").write_text("1")  # systemd had to start it again
+    failed = wait_slot(lab, name, "radio", phase="failed", running_version="1.0.0")
+    assert (failed["code"], failed["device_left"]) == ("app_crashed", "rolled_back") and unit.read_text() == text
+    (folder / "restarts").unlink()
+    roll_out(lab, name, "radio", "3.0.0")
+    failed = wait_slot(lab, name, "radio", phase="failed", target_version="3.0.0", running_version="1.0.0")
+    assert failed["code"] == "app_start_failed" and "systemctl restart" in failed["detail"]
+    roll_out(lab, name, "radio", "4.0.0")
+    wait_slot(lab, name, "radio", phase="running", running_version="4.0.0")
+    assert not unit.exists() and not (folder / "linked").exists() and len(processes_of(state, "radio")) >= 3
+    agent.stop()
+
+
+def test_app_self_test(device):
+    """The command `before` decides before anything is switched, and may not take for ever."""
+    lab, name, _, state = device
+    for n, (version, before) in enumerate([("5.0.0", "#!/bin/sh\necho no display\nexit 1\n"), ("5.1.0", "#!/bin/sh\nsleep 100\n")], 5):
+        files, head = app(version)
+        head["app"]["commands"]["before"] = ["bin/before"]
+        head["app"]["timeout_s"] = 2
+        upload(lab, "app", "web", version, n, {**files, "bin/before": before}, head)
+        roll_out(lab, name, "web", version)
+        failed = wait_slot(lab, name, "web", phase="failed", target_version=version, running_version="1.0.0")
+        assert (failed["stage"], failed["device_left"]) == ("test", "no_change")
+        assert failed["code"] == ("command_failed" if version == "5.0.0" else "command_timeout")
+    assert starts(state) == ["1.0.0"]
