@@ -1,6 +1,5 @@
 /* The parent of a version on trial. */
 
-#include "agent/loop/memory.h"
 #include "agent/self/launch.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"
@@ -9,6 +8,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -53,7 +53,6 @@ static void trial_look(struct guard *g)
     if (e == ERR_NOT_FOUND || (e == ERR_OK && !text_eq(now.version, g->trial.version))) {
         g->settled = true;
         log_info("agent_trial_over", "bundle=%.12s", g->trial.bundle);
-        memory_trim(); /* it may stay for years */
     } else if (e == ERR_OK && now.reported && g->reported_ms == 0) {
         g->reported_ms = clock_mono_ms();
     }
@@ -128,7 +127,33 @@ static int child_over(struct guard *g, int status)
     return back(g, "agent_crashed", detail);
 }
 
-static int guard_watch(struct guard *g)
+/* The trial is over, but the child needs its parent until one of them ends, which may be in years: a program that is
+ * next to nothing takes this one's place. Returns when it is not there; then this one stays. */
+static void guard_shrink(const struct launch *launch, const struct guard *g)
+{
+    static const char *const places[] = {"", "../libexec/muster/"};
+    char program[PATH_MAX];
+    char pid[16];
+    const char **argv = calloc((size_t)launch->argc + 4, sizeof *argv);
+    const char *slash = strrchr(launch->launcher, '/');
+    (void)snprintf(pid, sizeof pid, "%d", (int)g->child);
+    for (size_t i = 0; argv != NULL && slash != NULL && i < 2; i++) {
+        if (snprintf(program, sizeof program, "%.*s/%smuster-guard", (int)(slash - launch->launcher), launch->launcher,
+                     places[i]) >= PATH_MAX ||
+            access(program, X_OK) != 0)
+            continue;
+        argv[0] = "muster-guard";
+        argv[1] = pid;
+        argv[2] = launch->launcher;
+        for (int n = 0; n < launch->argc; n++)
+            argv[3 + n] = launch->argv[n];
+        if (fchdir(launch->start_dir) == 0)
+            (void)execv(program, (char *const *)argv); /* signals stay blocked: none is lost */
+    }
+    free(argv);
+}
+
+static int guard_watch(const struct launch *launch, struct guard *g)
 {
     char detail[TRIAL_DETAIL_SIZE];
     int status = 0;
@@ -138,6 +163,8 @@ static int guard_watch(struct guard *g)
         if (g->settled || g->stop_ms != 0)
             continue;
         trial_look(g);
+        if (g->settled)
+            guard_shrink(launch, g);
         int64_t now = clock_mono_ms();
         const char *code = g->settled ? NULL
                                       : decide_late(&g->trial, now - g->started_ms,
@@ -163,8 +190,8 @@ int guard_run(const struct launch *launch, struct trial *trial, const char *prog
     g.child = child_begin(launch, program);
     log_info("agent_trial", "bundle=%.12s version=%s pid=%d tries_left=%d", trial->bundle, trial->version, (int)g.child,
              trial->tries);
-    int status =
-        g.child < 0 ? back(&g, "agent_crashed", "no process could be made for the new version") : guard_watch(&g);
+    int status = g.child < 0 ? back(&g, "agent_crashed", "no process could be made for the new version")
+                             : guard_watch(launch, &g);
     (void)sigprocmask(SIG_SETMASK, &before, NULL);
     return status;
 }

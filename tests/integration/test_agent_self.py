@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import collections
+import hashlib
+import json
 import os
 import random
 import re
@@ -14,6 +17,9 @@ from pathlib import Path
 import pytest
 from appkit import make_bundle, roll_out, slot_of, wait_slot
 from stack import BUILD, ROOT, wait_for
+from test_agent import SMALL_MB, instrumented, pss_mb
+
+GUARD_MB = 0.5  # what stays in memory until the next start
 
 SAYS_VERSION = '#!/bin/sh\ntest "$1" != --version || exit 0\n'
 SANITIZE = "-fsanitize=address,undefined -fno-sanitize-recover=all"
@@ -98,6 +104,11 @@ def test_self_update(device):
     wait_for("the inventory", lambda: version_reported(lab, name) == "0.2.0", 20)
     state = agent.base / "state"
     assert not (state / "agent-trial").exists() and not (state / "agent-verdict").exists()
+    wait_for("the guard to shrink", lambda: exe_of(agent.process.pid).name == "muster-guard", 5)
+    if not instrumented():
+        guard, agent_itself = pss_mb(agent.process.pid), pss_mb(child_of(agent.process.pid))
+        print(f"PSS: guard {guard:.1f} MB, agent {agent_itself:.1f} MB")
+        assert guard <= GUARD_MB and guard + agent_itself <= SMALL_MB
     update(lab, name, "0.3.0")
     wait_for("the inventory", lambda: version_reported(lab, name) == "0.3.0", 20)
     agent.stop()
@@ -184,3 +195,54 @@ def test_self_damaged_version(device):
     agent.start(lab.server)
     wait_slot(lab, name, "agent", running_version=None)
     update(lab, name, "0.3.0")
+
+
+def launcher_disk(folder: Path) -> Path:
+    """A state in which the new version, 4-…, is on trial and will crash, and 3-… is the way back; both are scripts."""
+    shutil.rmtree(folder, ignore_errors=True)
+    agent = folder / "slots/agent"
+    for name, text in {"3-aaaaaaaa": f"#!/bin/sh\necho old >> {folder}/said\n", "4-bbbbbbbb": f"#!/bin/sh\necho new >> {folder}/said\nexit 3\n"}.items():
+        (agent / name).mkdir(parents=True)
+        (agent / name / "muster-agent").write_text(text)
+        (agent / name / "muster-agent").chmod(0o555)
+        (agent / name / "manifest.json").write_text(json.dumps({"agent": {"program": "muster-agent"}, "files": [
+            {"path": "muster-agent", "size": len(text), "sha256": hashlib.sha256(text.encode()).hexdigest(), "mode": "0555"}]}))
+    (agent / "current").symlink_to("4-bbbbbbbb")
+    (agent / "previous").symlink_to("3-aaaaaaaa")
+    (folder / "agent-trial").write_text("muster-agent-trial 1\nbundle " + "b" * 64 + "\nversion 4-bbbbbbbb\nback 3-aaaaaaaa\ntries 3\nreport_s 5\n"
+                                        "probation_s 5\ngeneration 7\nreported 0\n")
+    return folder
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+def test_launcher_killed_at_every_system_call(tmp_path):
+    """The guard of a version that crashes is killed at each of its system calls: the next start always ends with the version before."""
+    folder, record = tmp_path / "state", tmp_path / "record"
+    launcher = [BUILD / "muster-agent", "--state-dir", folder]
+    launcher_disk(folder)
+    subprocess.run(["strace", "-D", "-qq", "-o", record, *launcher], stderr=subprocess.DEVNULL, timeout=20, check=False)
+    assert (folder / "said").read_text() == "new\nold\n"
+    counts = collections.Counter(re.findall(r"^(\w+)\(", record.read_text(), re.M))
+    assert {"rename", "fsync", "unlink", "symlink"} <= set(counts)
+    tried, outcomes = 0, collections.Counter()
+    for call in sorted(counts):
+        if call in ("execve", "exit_group"):
+            continue
+        for n in range(1, counts[call] + 1):
+            launcher_disk(folder)
+            killed = subprocess.run(["strace", "-D", "-qq", "-o", "/dev/null", "-e", f"trace={call}", "-e", "signal=none",
+                                     "-e", f"inject={call}:signal=KILL:when={n}", *launcher], stderr=subprocess.DEVNULL, timeout=20, check=False)
+            for _ in range(4):
+                said = (folder / "said").read_text().split() if (folder / "said").exists() else []
+                if said[-1:] == ["old"]:
+                    break
+                subprocess.run(launcher, stderr=subprocess.DEVNULL, timeout=20, check=False)
+            where = f"{call} {n}: status {killed.returncode}, {said}, {sorted(p.name for p in folder.iterdir())}"
+            assert said[-1:] == ["old"] and len(said) <= 3, where
+            assert os.readlink(folder / "slots/agent/current") == "3-aaaaaaaa", where
+            verdict = (folder / "agent-verdict").read_text()
+            assert "code agent_crashed" in verdict and "exit status 3" in verdict, where
+            outcomes["killed" if killed.returncode == -9 else "ran to its end"] += 1
+            tried += 1
+    print(f"launcher: {tried} points, {dict(outcomes)}")
+    assert outcomes["killed"] > 100
