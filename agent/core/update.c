@@ -304,6 +304,13 @@ bool update_pick(struct update_row *row, struct update_here here)
     return object != NULL;
 }
 
+/* What is being fetched stays in the list, where there is room: last, so that it is nobody's first choice. */
+static void object_keep(struct update_row *row)
+{
+    if (object_find(&row->want, row->object.sha256) == NULL && row->want.object_count < DESIRED_OBJECTS_MAX)
+        row->want.objects[row->want.object_count++] = row->object;
+}
+
 bool update_refresh(struct update_row *row, const struct desired_slot *want, struct update_here here)
 {
     struct desired_slot before = row->want;
@@ -312,13 +319,13 @@ bool update_refresh(struct update_row *row, const struct desired_slot *want, str
         const struct desired_object *known = object_find(&before, row->want.objects[i].sha256);
         row->want.objects[i].failed = known != NULL && known->failed;
     }
-    if (row->phase != UPDATE_DOWNLOADING || row->object.sha256[0] == '\0')
+    bool fetching = row->phase == UPDATE_DOWNLOADING || row->phase == UPDATE_VERIFYING;
+    if (!fetching || row->object.sha256[0] == '\0')
         return false;
+    object_keep(row);
     const struct desired_object *best = update_object(row, here);
-    if (best == NULL || text_eq(best->sha256, row->object.sha256))
-        return false;
-    bool offered = object_find(&row->want, row->object.sha256) != NULL;
-    if (offered && best->size >= row->object.size - row->downloaded)
+    bool smaller = best != NULL && best->size < row->object.size - row->downloaded;
+    if (row->phase != UPDATE_DOWNLOADING || !smaller || text_eq(best->sha256, row->object.sha256))
         return false;
     row->object = (struct desired_object){0};
     row->downloaded = 0;

@@ -146,9 +146,9 @@ const struct desired_object *update_object(const struct update_row *row, struct 
 /* Sets row->object: the one that is being fetched already as long as it can be used, else the best. False: none. */
 bool update_pick(struct update_row *row, struct update_here here);
 
-/* A document says more about the row's target: takes it over, but remembers which objects have failed. True: the
- * download that is under way is to begin anew, because its object is not offered any more or another one is smaller
- * than what it still lacks. */
+/* A document says more about the row's target: takes it over, but remembers which objects have failed, and goes on with
+ * the one that is being fetched even if it is not named any more: the server says when it has not got it. True: the
+ * download that is under way is to begin anew, because another object is smaller than what it still lacks. */
 bool update_refresh(struct update_row *row, const struct desired_slot *want, struct update_here here);
 
 /* Whether somebody at the device may go back now, and how: by UPDATE_BACK to the version before, or by

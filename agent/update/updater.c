@@ -237,16 +237,19 @@ enum err updater_desired(struct updater *updater, const char *text, size_t len, 
     enum err e = desired_parse(text, len, &desired, info);
     if (e != ERR_OK)
         return e;
-    if (desired.generation == updater->desired.generation)
-        updater->desired.beat_ms =
-            desired.beat_ms; /* the server's setting, not the device's: no generation goes with it */
-    if (desired.generation <= updater->desired.generation)
+    if (desired.generation < updater->desired.generation)
         return ERR_OK;
+    /* The server's settings, and deltas that have become ready, move no generation. */
+    char digest[SHA256_HEX];
+    e = sha256_hex(text, len, digest);
+    if (e != ERR_OK || (desired.generation == updater->desired.generation && text_eq(digest, updater->seen)))
+        return e;
     cleanup_free char *copy = strndup(text, len);
     e = copy == NULL ? ERR_NO_MEMORY : state_text_put(updater->parts.state, "desired", copy);
     if (e != ERR_OK) /* works for now; the next start asks the server again */
         log_warn("desired_not_stored", "error=%s", err_name(e));
     updater->desired = desired;
+    (void)text_copy(updater->seen, sizeof updater->seen, digest);
     log_info("desired", "generation=%" PRId64 " slots=%zu", desired.generation, desired.slot_count);
     all_reconcile(updater);
     return ERR_OK;

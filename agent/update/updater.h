@@ -40,7 +40,7 @@ void updater_close(struct updater *updater);
  * Needs nobody: no server, no network. */
 [[nodiscard]] enum err updater_start(struct updater *updater, struct err_info *info);
 
-/* A desired document has come. One that is not newer than the newest is ignored. ERR_INVALID with text in info. */
+/* A desired document has come. One that is older than the newest is ignored. ERR_INVALID with text in info. */
 [[nodiscard]] enum err updater_desired(struct updater *updater, const char *text, size_t len, struct err_info *info);
 
 /* Generation of the newest document, 0: none; and how often it wants a beat, 0: not said. */

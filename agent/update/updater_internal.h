@@ -25,6 +25,7 @@ struct updater {
     struct updater_parts parts;
     char boot_id[64];
     struct desired desired; /* the newest; generation 0: none */
+    char seen[SHA256_HEX];  /* digest of its text; "": not known */
     size_t count;
     struct slot slots[SLOT_COUNT_MAX];
 };

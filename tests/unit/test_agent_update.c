@@ -439,12 +439,23 @@ static void a_newer_document_of_the_same_target(void **state)
     row.want.objects[0].failed = true;
     assert_false(update_refresh(&row, &delta, both_here));
     assert_true(row.want.objects[0].failed); /* is not forgotten */
-    struct desired_slot other = want_of(2);
-    (void)bundle_id(3002, other.objects[0].sha256);
-    assert_true(update_refresh(&row, &other, both_here)); /* what is being fetched is not offered any more */
-    row.phase = UPDATE_VERIFYING;
-    row.object = full.objects[0];
-    assert_false(update_refresh(&row, &other, both_here)); /* it is here already */
+    /* What is being fetched is not named any more: it is gone on with, but is nobody's first choice. */
+    row = row_with_delta(1, UPDATE_DOWNLOADING);
+    assert_true(update_pick(&row, both_here));
+    row.downloaded = 3;
+    assert_false(update_refresh(&row, &full, both_here));
+    assert_int_equal(row.want.object_count, 2);
+    assert_true(update_pick(&row, both_here));
+    assert_int_equal(row.object.size, 10);
+    assert_int_equal(row.downloaded, 3);
+    assert_int_equal(update_retry(&row, "object_not_found", false, both_here), UPDATE_TRY_NEXT);
+    row.phase = UPDATE_VERIFYING; /* it is here already */
+    assert_false(update_refresh(&row, &full, both_here));
+    assert_true(update_pick(&row, both_here));
+    assert_int_equal(row.object.size, 10);
+    row.phase = UPDATE_HELD;
+    assert_false(update_refresh(&row, &full, both_here));
+    assert_int_equal(row.want.object_count, 1);
 }
 
 /* ---------------------------------------------------------------- going back at the device */
