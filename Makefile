@@ -49,7 +49,7 @@ $(BUILD)/%.o: %.c
 	$(Q)$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -c $< -o $@
 
 # A delta is rebuilt with floating-point predictions: they must be the same on every machine, so nothing may be fused.
-$(BUILD)/common/delta/%.o: CFLAGS += -ffp-contract=off
+$(BUILD)/common/delta/%.o: CFLAGS += -O3 -ffp-contract=off
 
 # ONNX Runtime is loaded at run time; only its C header is needed to build muster-infer. Without it all else is built.
 ORT_HOME ?= $(shell packaging/onnxruntime.sh --where)

@@ -1,13 +1,23 @@
 #include "common/delta/choose.h"
 
+#include "common/base/cleanup.h"
+#include "common/delta/packed.h"
 #include "common/delta/search.h"
 
 #include <math.h>
 #include <stdlib.h>
 
+static size_t data_bytes(const struct tensor_data *data)
+{
+    return (size_t)(data->view.rows * data->view.cols) * tensor_type_size(data->view.type);
+}
+
 /* Parts of a cost. */
 #define CLEARLY 0.01
 #define NEARLY 0.06
+#define LITERAL_WORTH 0.4 /* of the bits of a number: a tensor that costs less is near the old one */
+
+enum { DECAY_ELEMENTS_MIN = 1024 };
 
 void candidate_free(struct candidate *candidate)
 {
@@ -67,7 +77,7 @@ static enum err floats_offer(struct search *search)
     if (search_grid(search, &plan))
         e = plan_offer_clear(search, &plan);
     if (e == ERR_OK && search->data->view.type == TENSOR_F32 && search->best.plan.base == BASE_OLD &&
-        search_decay(search, &plan))
+        search->data->view.rows * search->data->view.cols >= DECAY_ELEMENTS_MIN && search_decay(search, &plan))
         e = plan_offer_clear(search, &plan);
     return e;
 }
@@ -85,7 +95,11 @@ static enum err integers_offer(struct search *search)
     }
     if (e == ERR_OK)
         e = search_low_rank(search);
-    return e == ERR_OK ? search_offer(search, &plain) : e;
+    if (plain.cost < search->best.cost) {
+        candidate_free(&search->best);
+        search->best = plain;
+    }
+    return e;
 }
 
 /* Finds the best plan for a tensor that has an old one and is not the same. */
@@ -93,7 +107,8 @@ static enum err search_run(struct search *search)
 {
     const enum tensor_type type = search->data->view.type;
     enum err e = plan_offer(search, &(struct plan){.base = BASE_OLD});
-    if (e == ERR_OK)
+    const double bits = 8 * search->best.cost / (double)(search->data->view.rows * search->data->view.cols);
+    if (e == ERR_OK && bits > LITERAL_WORTH * numbers_of(type).width)
         e = plan_offer(search, &(struct plan){.base = BASE_NOTHING});
     if (e == ERR_OK && numbers_are_floats(type))
         e = floats_offer(search);
@@ -104,11 +119,40 @@ static enum err search_run(struct search *search)
     return e;
 }
 
+/* Whether zstd does better on the sample than what was found. */
+static enum err packed_pays(const struct search *search, bool *ret_pays)
+{
+    const struct tensor_view *view = &search->sample.data.view;
+    cleanup_buf struct buf out = BUF_INIT(SIZE_MAX / 2);
+    const size_t len = (size_t)(view->rows * view->cols) * tensor_type_size(view->type);
+    enum err e = packed_write(&out, search->sample.data.new, len, DELTA_FAST);
+    if (e == ERR_OK)
+        *ret_pays = (double)out.len / search->sample.share < search->best.cost;
+    return e;
+}
+
+static enum err found_encode(struct tensor_encoder *encoder, struct search *search, struct buf *out,
+                             enum method *ret_method)
+{
+    const struct tensor_data *data = search->data;
+    const struct plan *plan = &search->best.plan;
+    const bool wide = data->view.type == TENSOR_I16 || data->view.type == TENSOR_I32 || data->view.type == TENSOR_I64;
+    bool packed = false;
+    enum err e = plan->base == BASE_NOTHING || wide ? packed_pays(search, &packed) : ERR_OK;
+    *ret_method = packed ? METHOD_PACKED : plan_method(plan);
+    if (e == ERR_OK)
+        e = plan_write(out, *ret_method, plan);
+    if (e != ERR_OK)
+        return e;
+    if (packed)
+        return packed_write(out, data->new, data_bytes(data), search->effort);
+    return tensor_encode(encoder, data, plan, search->best.down, out, NULL);
+}
+
 enum err choose_and_encode(struct tensor_encoder *encoder, const struct tensor_data *data, struct buf *out,
                            enum method *ret_method)
 {
-    const size_t bytes = data->view.rows * data->view.cols * tensor_type_size(data->view.type);
-    if (data->old != NULL && memcmp(data->old, data->new, bytes) == 0) {
+    if (data->old != NULL && memcmp(data->old, data->new, data_bytes(data)) == 0) {
         *ret_method = METHOD_SAME;
         return plan_write(out, METHOD_SAME, NULL);
     }
@@ -116,12 +160,10 @@ enum err choose_and_encode(struct tensor_encoder *encoder, const struct tensor_d
     enum err e = sample_make(data, sample_size(&data->view, search.effort), &search.sample);
     if (e == ERR_OK && data->old != NULL)
         e = search_run(&search);
-    if (e == ERR_OK) {
-        *ret_method = plan_method(&search.best.plan);
-        e = plan_write(out, *ret_method, &search.best.plan);
-    }
+    else if (e == ERR_OK)
+        e = plan_offer(&search, &(struct plan){.base = BASE_NOTHING});
     if (e == ERR_OK)
-        e = tensor_encode(encoder, data, &search.best.plan, search.best.down, out, NULL);
+        e = found_encode(encoder, &search, out, ret_method);
     sample_free(&search.sample);
     candidate_free(&search.best);
     return e;

@@ -102,26 +102,37 @@ static double power_of_two(int exponent)
     return double_of((uint64_t)(exponent + 1023) << 52);
 }
 
-static double float_value(struct residual_numbers numbers, int64_t ordered)
+/* Inlined for each type, so that the format is known where it runs. */
+static inline __attribute__((always_inline)) double float_value(struct residual_numbers numbers, int64_t ordered)
 {
     const uint64_t magnitude = (uint64_t)(ordered ^ (ordered >> 63));
+    const uint64_t sign = (uint64_t)ordered & (1ULL << 63);
     if (numbers_is_special(numbers, ordered))
         return 0;
-    double value;
     if (numbers.mantissa == 52)
-        value = double_of(magnitude);
-    else if (magnitude >> numbers.mantissa == 0)
-        value = (double)magnitude * power_of_two(1 - numbers.bias - (int)numbers.mantissa);
-    else
-        value = double_of((magnitude << (52 - numbers.mantissa)) + ((uint64_t)(1023 - numbers.bias) << 52));
-    return ordered < 0 ? -value : value;
+        return double_of(magnitude | sign);
+    if (magnitude >> numbers.mantissa == 0) {
+        const double value = (double)magnitude * power_of_two(1 - numbers.bias - (int)numbers.mantissa);
+        return sign != 0 ? -value : value;
+    }
+    return double_of(((magnitude << (52 - numbers.mantissa)) + ((uint64_t)(1023 - numbers.bias) << 52)) | sign);
 }
 
 void numbers_values(enum tensor_type type, const int64_t *ordered, size_t count, double *ret_values)
 {
-    const struct residual_numbers numbers = types[type];
-    for (size_t i = 0; i < count; i++)
-        ret_values[i] = numbers.mantissa == 0 ? (double)ordered[i] : float_value(numbers, ordered[i]);
+    if (type == TENSOR_F32) {
+        for (size_t i = 0; i < count; i++)
+            ret_values[i] = float_value((struct residual_numbers){32, 23, 127}, ordered[i]);
+    } else if (type == TENSOR_F16) {
+        for (size_t i = 0; i < count; i++)
+            ret_values[i] = float_value((struct residual_numbers){16, 10, 15}, ordered[i]);
+    } else if (types[type].mantissa == 0) {
+        for (size_t i = 0; i < count; i++)
+            ret_values[i] = (double)ordered[i];
+    } else {
+        for (size_t i = 0; i < count; i++)
+            ret_values[i] = float_value(types[type], ordered[i]);
+    }
 }
 
 /* The upper bits of x, rounded to nearest, ties to even. */
@@ -152,24 +163,35 @@ static uint64_t float_round(struct residual_numbers numbers, double value)
     return round_shift(1ULL << 52 | fraction, shift + (unsigned)(1 - exponent));
 }
 
-static int64_t integer_round(struct residual_numbers numbers, enum tensor_type type, double value)
+/* Ties to even, for |value| < 2^51, in plain arithmetic: the compiler may do several at once. */
+static double round_even(double value)
 {
-    const double low = type == TENSOR_U8 ? 0 : -power_of_two((int)numbers.width - 1);
-    const double high = type == TENSOR_U8 ? 255 : power_of_two((int)numbers.width - 1) - 1;
-    const double rounded = rint(value);
-    if (rounded <= low)
-        return (int64_t)low;
-    if (rounded >= high)
-        return numbers.width == 64 ? INT64_MAX : (int64_t)high;
-    return (int64_t)rounded;
+    const double shift = 0x1.8p52;
+    return (value + shift) - shift;
+}
+
+static void integers_round(enum tensor_type type, const double *values, size_t count, int64_t *ret_ordered)
+{
+    if (type == TENSOR_I64) {
+        for (size_t i = 0; i < count; i++)
+            ret_ordered[i] = values[i] >= 0x1p63    ? INT64_MAX
+                             : values[i] <= -0x1p63 ? INT64_MIN
+                                                    : (int64_t)rint(values[i]);
+        return;
+    }
+    const double low = type == TENSOR_U8 ? 0 : -power_of_two((int)types[type].width - 1);
+    const double high = type == TENSOR_U8 ? 255 : power_of_two((int)types[type].width - 1) - 1;
+    for (size_t i = 0; i < count; i++) {
+        const double bounded = values[i] < low ? low : values[i] > high ? high : values[i];
+        ret_ordered[i] = (int64_t)round_even(bounded);
+    }
 }
 
 void numbers_round(enum tensor_type type, const double *values, size_t count, int64_t *ret_ordered)
 {
     const struct residual_numbers numbers = types[type];
     if (numbers.mantissa == 0) {
-        for (size_t i = 0; i < count; i++)
-            ret_ordered[i] = integer_round(numbers, type, values[i]);
+        integers_round(type, values, count, ret_ordered);
     } else if (type == TENSOR_F32) {
         for (size_t i = 0; i < count; i++) {
             const float rounded = (float)values[i];

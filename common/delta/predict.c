@@ -14,7 +14,7 @@ double predict_power(int exponent)
 struct residual_numbers predict_numbers(const struct plan *plan, enum tensor_type type)
 {
     if (plan->base == BASE_GRID)
-        return (struct residual_numbers){.width = 32};
+        return (struct residual_numbers){.width = 24};
     return numbers_of(type);
 }
 
@@ -94,11 +94,9 @@ static void integer_line(enum tensor_type type, size_t count, const double *exac
     numbers_round(type, exact, count, ret_predicted);
     for (size_t j = 0; j < count; j++) {
         const double beside = (exact[j] - (double)ret_predicted[j] + 0.5) * 16;
-        const int side = beside < 0 ? 0 : beside > 15 ? 15 : (int)beside;
-        const int64_t size = ret_predicted[j] < 0 ? -ret_predicted[j] : ret_predicted[j];
-        int class = size > 3 ? 3 : (int)size;
-        if (sizes)
-            class = size >= 127 ? 3 : size >= 32 ? 2 : size >= 8 ? 1 : 0;
+        const int side = (int)(beside < 0 ? 0 : beside > 15 ? 15 : beside);
+        const int size = (int)(ret_predicted[j] < 0 ? -ret_predicted[j] : ret_predicted[j]);
+        const int class = sizes ? (size >= 127) + (size >= 32) + (size >= 8) : size > 3 ? 3 : size;
         ret_hint[j] = (uint8_t)(side * 4 + class);
     }
 }

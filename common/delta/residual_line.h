@@ -9,13 +9,13 @@
  *   model_wide_mantissa(model, place, flip, exponent)
  *   model_decide(model, lane, encode, bit, counter)   codes a decision with a counter of the contexts set last */
 
-/* Five decisions; counters 1 … 31. */
-ALWAYS_INLINE unsigned tree_code(struct model *model, struct lane *lane, bool encode, unsigned symbol)
+/* depth decisions, at most five; counters 1 … 31. */
+ALWAYS_INLINE unsigned tree_code(struct model *model, struct lane *lane, bool encode, unsigned symbol, int depth)
 {
     unsigned node = 1;
-    for (int bit = 4; bit >= 0; bit--)
+    for (int bit = depth - 1; bit >= 0; bit--)
         node = node * 2 + model_decide(model, lane, encode, symbol >> bit & 1, node);
-    return node - 32;
+    return node - (1U << depth);
 }
 
 ALWAYS_INLINE uint64_t bits_code(struct lane *lane, bool encode, uint64_t value, unsigned count)
@@ -46,9 +46,10 @@ ALWAYS_INLINE uint64_t mantissa_code(struct model *model, struct lane *lane, boo
 }
 
 /* A residual that is small beside the number. Returns the number. */
-ALWAYS_INLINE int64_t near_code(struct model *model, struct lane *lane, bool encode, const struct place *place,
+ALWAYS_INLINE int64_t near_code(struct residual *r, struct lane *lane, bool encode, const struct place *place,
                                 int64_t predicted, int64_t value)
 {
+    struct model *model = r->model;
     const uint64_t residual = (uint64_t)value - (uint64_t)predicted;
     const bool negative = residual >> 63;
     const uint64_t magnitude = negative ? 0 - residual : residual;
@@ -57,8 +58,9 @@ ALWAYS_INLINE int64_t near_code(struct model *model, struct lane *lane, bool enc
     if (!model_decide(model, lane, encode, length != 0, 0))
         return predicted;
     model_lengths(model, place);
-    const unsigned symbol = tree_code(model, lane, encode, length < LENGTHS ? length - 1 : LENGTHS - 1);
-    if (symbol < LENGTHS - 1)
+    const unsigned longest = (1U << r->depth) - 1; /* and all that are longer */
+    const unsigned symbol = tree_code(model, lane, encode, length < longest ? length - 1 : longest - 1, r->depth);
+    if (symbol < longest - 1)
         length = symbol + 1;
     else
         length = 1 + (unsigned)bits_code(lane, encode, length - 1, 6);
@@ -87,7 +89,7 @@ ALWAYS_INLINE int64_t wide_code(struct residual *r, struct lane *lane, bool enco
     const int exponent = (int)(magnitude >> mantissa);
     const int top = (place->expected >> 3) - 1023 + r->numbers.bias + 4;
     model_wide_exponents(model, place, flip);
-    const unsigned symbol = tree_code(model, lane, encode, (unsigned)clamp(top - exponent, 0, TREE - 1));
+    const unsigned symbol = tree_code(model, lane, encode, (unsigned)clamp(top - exponent, 0, TREE - 1), 5);
     uint64_t size = (uint64_t)(top - (int)symbol);
     if (symbol == 0 || symbol == TREE - 1)
         size = bits_code(lane, encode, (uint64_t)exponent, 11);
@@ -139,6 +141,11 @@ ALWAYS_INLINE void place_find(struct residual *r, const struct residual_line *li
     place->column_drift = clamp((column->drift >> 2) + 8, 0, 15);
 }
 
+/* 4096/(n + 2) */
+static const int16_t often_steps[OFTEN_SEEN_MAX + 1] = {
+    2048, 1365, 1024, 819, 683, 585, 512, 455, 410, 372, 341, 315, 293, 273, 256, 241, 228, 216, 205, 195, 186,
+    178,  171,  164,  158, 152, 146, 141, 137, 132, 128, 124, 120, 117, 114, 111, 108, 105, 102, 100, 98};
+
 ALWAYS_INLINE void often_learn(struct residual *r, const struct place *place, bool some)
 {
     struct row *row = &r->row;
@@ -148,10 +155,10 @@ ALWAYS_INLINE void often_learn(struct residual *r, const struct place *place, bo
         column->often = (uint16_t)row->often;
         column->seen = 1;
     }
-    column->often = (uint16_t)(column->often + (target - column->often) / (column->seen + 2));
-    column->seen = (uint8_t)(column->seen + (column->seen < COLUMN_SEEN_MAX));
-    row->often += (target - row->often) / (row->seen + 2);
-    row->seen += row->seen < ROW_SEEN_MAX;
+    column->often = (uint16_t)(column->often + (target - column->often) * often_steps[column->seen] / 4096);
+    column->seen = (uint8_t)(column->seen + (column->seen < OFTEN_SEEN_MAX));
+    row->often += (target - row->often) * often_steps[row->seen] / 4096;
+    row->seen += row->seen < OFTEN_SEEN_MAX;
     row->lately += (target - row->lately) >> 4;
 }
 
@@ -223,7 +230,7 @@ ALWAYS_INLINE void line_code(struct residual *r, struct lane *lane, bool encode,
         if (place.wide)
             value = wide_code(r, lane, encode, &place, predicted, given);
         else
-            value = near_code(r->model, lane, encode, &place, predicted, given);
+            value = near_code(r, lane, encode, &place, predicted, given);
         if (!encode) {
             value = (int64_t)((uint64_t)value << unused) >> unused; /* corrupt input may leave the type's range */
             line->value[j] = value;

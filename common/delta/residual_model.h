@@ -15,9 +15,7 @@ enum {
     COUNTER_RATE_BEST = 1000,
     SCALES = 128, /* contexts of how large the residual will be */
     TREE = 32,    /* counters of a tree of five decisions */
-    COLUMN_SEEN_MAX = 30,
-    ROW_SEEN_MAX = 120,
-    LENGTHS = 31 /* bit lengths 1 … 30, and more */
+    OFTEN_SEEN_MAX = 40
 };
 
 /* Probability of a 1: 22 bits, and 10 bits that say how often it was seen. */
@@ -51,6 +49,7 @@ struct residual {
     struct row row;
     size_t column_count;
     unsigned kernel;
+    int depth; /* of the tree of bit lengths */
     struct column *columns;
     struct model *model;
 };

@@ -279,6 +279,9 @@ static unsigned rank_limit(const struct search *search)
     uint64_t limit = search->effort == DELTA_BEST ? PREDICT_RANK_MAX : RANK_FAST;
     const uint64_t room = PLAN_ACROSS_BYTES_MAX / sizeof(float) / view->cols;
     limit = limit < room ? limit : room;
+    /* the search itself costs rank³: not more than reading a small tensor */
+    while (search->effort == DELTA_FAST && limit > 4 && limit * limit * limit * 2 > view->rows * view->cols)
+        limit--;
     const uint64_t side = (view->rows < view->cols ? view->rows : view->cols) / 2;
     return (unsigned)(limit < side ? limit : side);
 }

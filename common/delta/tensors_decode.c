@@ -1,12 +1,11 @@
 #include "common/base/cleanup.h"
-#include "common/base/file.h"
+#include "common/delta/packed.h"
 #include "common/delta/states.h"
 #include "common/delta/tensor_encode.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <unistd.h>
-#include <zstd.h>
 
 enum { WINDOW_BYTES = 64 * 1024 };
 
@@ -267,6 +266,25 @@ static enum err planned_decode(struct decoder *decoder, const struct tensor_pair
     return e;
 }
 
+static enum err packed_put(void *user, const uint8_t *bytes, size_t len)
+{
+    uint8_t *to;
+    enum err e = window_room(user, len, &to);
+    if (e == ERR_OK)
+        memcpy(to, bytes, len);
+    return e;
+}
+
+static enum err packed_decode(struct decoder *decoder, size_t bytes)
+{
+    enum err e = states_take(&decoder->states, packed_memory(), decoder->info);
+    if (e != ERR_OK)
+        return e;
+    e = packed_read(decoder->source, bytes, &(struct packed_sink){packed_put, &decoder->out}, decoder->info);
+    decoder->states.memory -= packed_memory();
+    return e;
+}
+
 static enum err pair_decode(struct decoder *decoder, const struct tensor_pair *pair)
 {
     const int64_t bytes = (int64_t)(pair->rows * pair->cols * tensor_type_size(pair->type));
@@ -286,7 +304,7 @@ static enum err pair_decode(struct decoder *decoder, const struct tensor_pair *p
     if (method == METHOD_SAME)
         e = same_decode(decoder, bytes);
     else if (method == METHOD_PACKED)
-        e = plan_corrupt(decoder->info, "packed");
+        e = packed_decode(decoder, (size_t)bytes);
     else
         e = planned_decode(decoder, pair, &plan);
     return e == ERR_OK ? window_flush(&decoder->out) : e;
