@@ -8,6 +8,7 @@ import base64
 import hashlib
 import io
 import json
+import struct
 import tarfile
 from pathlib import Path
 
@@ -86,7 +87,55 @@ def signatures() -> None:
     put("minisig", "secret", b"untrusted comment: u\n" + base64.b64encode(secret) + b"\n")
 
 
+def varint(n: int) -> bytes:
+    out = b""
+    while n >= 128:
+        out, n = out + bytes([n & 127 | 128]), n >> 7
+    return out + bytes([n])
+
+
+def field(number: int, data: bytes | int) -> bytes:
+    if isinstance(data, int):
+        return varint(number << 3) + varint(data)
+    return varint(number << 3 | 2) + varint(len(data)) + data
+
+
+def onnx(step: int) -> bytes:
+    """A matrix in fp32, one in int8 with its scales, and a constant inside a node."""
+    def tensor(name: str, kind: int, dims: list[int], raw: bytes) -> bytes:
+        return b"".join(field(1, d) for d in dims) + field(2, kind) + field(8, name.encode()) + field(9, raw)
+
+    weights = struct.pack("<64f", *((i * 37 % 64 - 32 + step / 8) / 64 for i in range(64)))
+    graph = field(1, field(1, b"q") + field(1, b"s") + field(4, b"DequantizeLinear") + field(5, field(1, b"axis") + field(3, 0)))
+    graph += field(1, field(2, b"k") + field(4, b"Constant") + field(5, field(5, tensor("", 1, [64], weights))))
+    graph += field(5, tensor("w", 1, [4, 4, 2, 2], weights)) + field(5, tensor("q", 3, [8, 8], bytes((i * 7 + step) % 256 for i in range(64))))
+    graph += field(5, tensor("s", 1, [8], weights[:32]))
+    return field(1, 8) + field(7, graph)
+
+
+def safetensors(step: int) -> bytes:
+    head = json.dumps({"w": {"dtype": "F16", "shape": [8, 8], "data_offsets": [0, 128]}}).encode()
+    return struct.pack("<Q", len(head)) + head + bytes((i * 5 + step) % 256 for i in range(128))
+
+
+def deltas() -> None:
+    """fuzz_delta.c: the first byte says what it is."""
+    directory = varint(1) + bytes([0x10]) + varint(4) + varint(16) + varint(4) + varint(0) + varint(0)  # a matrix at 0 in both
+    put("delta", "pair-onnx", b"\2" + onnx(0) + onnx(1))
+    put("delta", "pair-safetensors", b"\2" + safetensors(0) + safetensors(1))
+    put("delta", "pair-text", b"\2" + b"one text and some more of it, " * 9 + b"one text and then some more, " * 9)
+    put("delta", "onnx", b"\3" + onnx(0))
+    put("delta", "safetensors", b"\3" + safetensors(0))
+    for effort in (0, 1):
+        head = bytes([1, effort]) + struct.pack("<HHH", 600, 0, 400)
+        put("delta", f"stream-{effort}", head + bytes(i * i % 251 for i in range(400)))
+        head = bytes([1, effort]) + struct.pack("<HHH", 300, len(directory), 20)
+        put("delta", f"tensors-{effort}", head + directory + bytes(20) + bytes(i * i % 251 for i in range(300)))
+    put("delta", "other", b"\0mdelta" + bytes(120))
+
+
 if __name__ == "__main__":
+    deltas()
     bundles()
     manifests()
     signatures()
