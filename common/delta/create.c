@@ -16,6 +16,9 @@
 /* Shares of the progress. */
 static const double share_digests = 0.03;
 static const double share_rest_of_model = 0.10;
+static const double share_trial = 0.7; /* of a model before it is tried as a binary */
+
+enum { TRIAL_MAX = 24 * 1024 * 1024 }; /* bytes of a new model that is tried as a binary in any case */
 
 struct creation {
     const struct delta_options *options;
@@ -156,8 +159,19 @@ static enum err tensors_write(struct creation *c)
 
 /* ---- all ---- */
 
-/* Writes a delta as planned. */
-static enum err delta_write(struct creation *c)
+/* Might a model be smaller when it is told like any other file? "best" finds out; "fast" only where tensors are told
+ * nearly in full. */
+static bool trial_wanted(const struct creation *c, bool written)
+{
+    if (c->pairing.count == 0)
+        return false;
+    if (c->head.effort == DELTA_BEST)
+        return c->head.new_size <= TRIAL_MAX;
+    return written && c->at > c->head.new_size / 10 * 9;
+}
+
+/* Writes a delta of the pairs. coded: all of the file, when it was coded before; else NULL. */
+static enum err delta_write(struct creation *c, const struct buf *coded)
 {
     uint8_t head[FORMAT_HEAD];
     buf_clear(&c->directory);
@@ -172,10 +186,14 @@ static enum err delta_write(struct creation *c)
     c->head.directory_coded = (uint32_t)c->directory.len;
     if (e == ERR_OK)
         e = append(c, c->directory.data, c->directory.len);
-    progress_phase(&c->progress, c->pairing.count == 0 ? 1 : share_rest_of_model);
-    if (e == ERR_OK)
+    if (e == ERR_OK && coded != NULL) {
+        c->head.rest_coded = (int64_t)coded->len;
+        e = append(c, coded->data, coded->len);
+    } else if (e == ERR_OK) {
+        progress_phase(&c->progress, c->pairing.count == 0 ? 1 : share_rest_of_model);
         e = rest_encode(c);
-    progress_phase(&c->progress, 1);
+        progress_phase(&c->progress, trial_wanted(c, false) ? share_trial : 1);
+    }
     if (e == ERR_OK)
         e = tensors_write(c);
     c->head.notes_size = (uint32_t)c->notes.len;
@@ -184,6 +202,30 @@ static enum err delta_write(struct creation *c)
     if (e == ERR_OK)
         e = format_head_make(&c->head, c->directory.data, c->notes.data, head);
     return e == ERR_OK ? write_at(c, 0, head, sizeof head) : e;
+}
+
+static enum err trial_write(void *user, const void *bytes, size_t len)
+{
+    return buf_add(user, bytes, len);
+}
+
+/* The delta that was written is replaced when the other way is shorter. */
+static enum err trial(struct creation *c)
+{
+    struct bin_pair pair = {
+        .old = c->files.old, .old_size = c->files.old_size, .new = c->files.new, .new_size = c->files.new_size};
+    cleanup_buf struct buf coded = BUF_INIT((size_t)(c->at - FORMAT_HEAD)); /* more would not be shorter */
+    struct mix_pipe pipe = {.write = trial_write, .user = &coded};
+    uint64_t len = 0;
+    enum err e = bin_encode(&pair, c->options, &c->progress, pipe, &len);
+    if (e == ERR_TOO_LARGE)
+        return ERR_OK;
+    if (e != ERR_OK)
+        return e;
+    if (ftruncate(c->out_fd, FORMAT_HEAD) != 0)
+        return err_set(c->info, err_from_errno(errno), "cannot write the delta: %s", strerror(errno));
+    pairing_free(&c->pairing);
+    return delta_write(c, &coded);
 }
 
 static enum err create(struct creation *c)
@@ -199,7 +241,10 @@ static enum err create(struct creation *c)
     e = parallel_run(2, parallel_threads(c->options), digest, c);
     if (e == ERR_OK)
         e = pairing_make(&c->files, &c->pairing);
-    return e == ERR_OK ? delta_write(c) : e;
+    if (e == ERR_OK)
+        e = delta_write(c, NULL);
+    progress_phase(&c->progress, 1);
+    return e == ERR_OK && trial_wanted(c, true) ? trial(c) : e;
 }
 
 enum err delta_create(int old_fd, int new_fd, int out_fd, const struct delta_options *options,
