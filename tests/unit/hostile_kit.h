@@ -123,7 +123,7 @@ static inline enum err world_extract(const struct kit *k, const char *what, cons
     if (e != ERR_OK && strcmp(before, after) != 0)
         fail_msg("%s: something was left behind, or changed", what);
     for (const char *c = info->text; *c != '\0'; c++)
-        if (*c < 0x20)
+        if ((unsigned char)*c < 0x20 || *c == 0x7f)
             fail_msg("%s: the text is not for terminals", what);
     return e;
 }
