@@ -23,7 +23,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from models import PAIRS, ROOT, Shelf
+from models import ROOT, Shelf
+from pairs import PAIRS, Pair
 
 MB = 1e6
 ADDRESS_SPACE_KIB = 65536
@@ -53,7 +54,7 @@ class Row:
     old: Path
     new: Path
     model: bool
-    peerless: bool = False  # the other tools would need minutes
+    tools: tuple[str, ...] = PEERS  # the others that it is compared with; some would need minutes
     at_most: float | None = None  # % of the file
     peers: dict[str, int] = field(default_factory=dict)
     ours: dict[str, int] = field(default_factory=dict)
@@ -115,7 +116,7 @@ class Bench:
     def peers(self, rows: list[Row]) -> None:
         """All of them first, on all cores; nothing is timed here."""
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            for row, made in [(r, {t: pool.submit(self.peer, t, r) for t in PEERS}) for r in rows if not r.peerless]:
+            for row, made in [(r, {t: pool.submit(self.peer, t, r) for t in r.tools}) for r in rows]:
                 row.peers = {tool: path.result().stat().st_size for tool, path in made.items()}
 
     # ---- ours ----
@@ -144,7 +145,7 @@ class Bench:
         row.apply = {"fast": [], "best": [self.apply(row, deltas["best"])], "bspatch": []}
         for _ in range(self.repeats):  # in turns, so that both have the same neighbours
             row.apply["fast"].append(self.apply(row, deltas["fast"]))
-            if not row.peerless:
+            if "bsdiff" in row.tools:
                 row.apply["bspatch"].append(self.bspatch(row))
         row.small_space = all(self.apply(row, d, limit_space=True, quiet=True).status == 0 for d in deltas.values())
 
@@ -181,8 +182,8 @@ def times(rows: list[Row], busy: bool) -> None:
            "apply best s", "in 64 MiB"],
           [[r.title, f"{r.size / MB / r.create['fast'].cpu:.1f}", f"{r.create['best'].seconds:.1f}", f"{r.fastest('fast'):.3f}",
             f"{r.size / MB / r.fastest('fast'):.0f}",
-            *(["", ""] if r.peerless else [f"{r.fastest('bspatch'):.3f}", f"{r.fastest('fast') / r.fastest('bspatch'):.2f}"]),
-            f"{r.memory('fast') / MB:.1f}", "" if r.peerless else f"{r.memory('bspatch') / MB:.1f}",
+            *([f"{r.fastest('bspatch'):.3f}", f"{r.fastest('fast') / r.fastest('bspatch'):.2f}"] if r.apply["bspatch"] else ["", ""]),
+            f"{r.memory('fast') / MB:.1f}", f"{r.memory('bspatch') / MB:.1f}" if r.apply["bspatch"] else "",
             f"{r.fastest('best'):.3f}", "yes" if r.small_space else "NO"] for r in rows])
 
 
@@ -206,7 +207,7 @@ def judged(rows: list[Row], same_bytes: bool) -> list[Limit]:
     exact = Limit("every rebuilt file is bit-exact")
     peers = Limit("best: at most 0.1 % of the file larger than the smallest of bsdiff, xdelta3 -9, zstd --patch-from")
     given = Limit("best: at most what pairs.txt says")
-    generic = Limit(f"no model: at most 1 % (and {HEADER} bytes) larger than zstd --patch-from")
+    generic = Limit(f"best, no model: at most 1 % (and {HEADER} bytes) larger than zstd --patch-from")
     fast = Limit(f"fast: at most 10 % (and {HEADER} bytes) larger than best")
     faster = Limit("apply at fast: at least as fast as bspatch (files of 1 MB and more)")
     speed = Limit("apply at fast: at least 15 MB/s (files of 1 MB and more)")
@@ -218,17 +219,18 @@ def judged(rows: list[Row], same_bytes: bool) -> list[Limit]:
     threads.judge("fast", 0 if same_bytes else 1, 0, "same" if same_bytes else "DIFFERENT")
     for r in rows:
         exact.judge(r.name, 0 if r.exact else 1, 0, "yes" if r.exact else "NO")
-        if not r.peerless:
-            over = r.percent(r.ours["best"] - min(r.peers[t] for t in ("xdelta3", "patch-from", "bsdiff")))
+        if len(r.peers) > 1:
+            over = r.percent(r.ours["best"] - min(size for tool, size in r.peers.items() if tool != "zstd"))
             peers.judge(r.name, over, 0.1, f"{over:+.3f} %")
+        if r.apply["bspatch"]:
             ratio = r.fastest("fast") / r.fastest("bspatch")
             if r.size >= MB:  # below it, the start of a program is what is measured
                 faster.judge(r.name, ratio, 1, f"{ratio:.2f} of its time")
         if r.at_most is not None:
             given.judge(r.name, r.percent(r.ours["best"]), r.at_most, f"{r.percent(r.ours['best']):.2f} %, {r.at_most:g} allowed")
         if not r.model:
-            more = 100 * (max(r.ours.values()) / r.peers["patch-from"] - 1)
-            generic.judge(r.name, max(r.ours.values()) - HEADER - 1.01 * r.peers["patch-from"], 0, f"{more:+.1f} %")
+            more = 100 * (r.ours["best"] / r.peers["patch-from"] - 1)
+            generic.judge(r.name, r.ours["best"] - HEADER - 1.01 * r.peers["patch-from"], 0, f"{more:+.1f} %")
         more = 100 * (r.ours["fast"] / r.ours["best"] - 1)
         fast.judge(r.name, more - 100 * HEADER / r.ours["best"], 10, f"{more:+.1f} %")
         if r.size >= MB:
@@ -252,6 +254,12 @@ def print_limits(limits: list[Limit]) -> int:
     missed = sum(bool(limit.missed) for limit in limits)
     print(f"\n{len(limits) - missed} limits kept, {missed} missed")
     return 1 if missed else 0
+
+
+def tools_for(pair: Pair, quick: bool) -> tuple[str, ...]:
+    if quick and pair.large:
+        return ()
+    return PEERS if pair.bsdiff else tuple(t for t in PEERS if t != "bsdiff")
 
 
 def extra_rows(folder: Path) -> list[Row]:
@@ -283,7 +291,7 @@ def main() -> int:
         rows = extra_rows(arguments.extra)
     else:
         shelf = Shelf(build / "bench/models", build)
-        rows = [Row(p.name, p.title, p.old(shelf), p.new(shelf), p.model, arguments.quick and p.large)
+        rows = [Row(p.name, p.title, p.old(shelf), p.new(shelf), p.model, tools_for(p, arguments.quick))
                 for p in PAIRS if p.quick or not arguments.quick]
     if arguments.only:
         rows = [r for r in rows if r.name in arguments.only.split(",")]

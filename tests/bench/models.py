@@ -1,4 +1,4 @@
-"""The models that the bench compares deltas on: pairs of an old and a new version, made once and kept.
+"""Makes the models that the bench compares deltas on, once, and keeps them. Which are compared is said in pairs.py.
 
 The digits network is trained for real, from the model of packaging/demo/data on the images there. A network of the size
 and shapes of ResNet-18 cannot be trained in the time: its weights are noise with the spectra that trained layers have, and
@@ -8,35 +8,24 @@ processor may round the training's sums otherwise."""
 from __future__ import annotations
 
 import hashlib
+import io
 import os
+import re
 import subprocess
 import tarfile
-import io
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # sums in one order, before numpy is loaded
 import numpy as np  # noqa: E402
 
 import net  # noqa: E402
-from containers import Onnx, bfloat16, onnx_read, onnx_replace, safetensors_write  # noqa: E402
+from containers import Onnx, onnx_read, onnx_replace, safetensors_write  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / "packaging/demo/data"
 F32 = np.float32
 Weights = dict[str, np.ndarray]
-
-
-@dataclass(frozen=True)
-class Pair:
-    name: str
-    title: str
-    old: Callable[["Shelf"], Path]
-    new: Callable[["Shelf"], Path]
-    quick: bool = False  # part of the quick form
-    model: bool = True  # a model; else the generic path
-    large: bool = False  # for memory and speed
 
 
 class Shelf:
@@ -347,7 +336,8 @@ def relinked(shelf: Shelf) -> Path:
     """The same code at other addresses: linked in the other order, as when a file was added."""
     def make(path):
         objects = sorted((*shelf.build.glob("cli/**/*.o"), *shelf.build.glob("common/**/*.o")), reverse=True)
-        libraries = "-larchive -linih -ljansson -lzstd -lcrypto -lcurl -ldl -lm".split()
+        settings = dict(re.findall(r"^(LIBS_\w+) *= *(.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE))
+        libraries = f"{settings['LIBS_CURL']} {settings['LIBS_COMMON']}".split()
         subprocess.run(["gcc", "-pie", "-s", "-Wl,-z,relro,-z,now", "-pthread", "-o", path, *objects, *libraries], check=True)
 
     return shelf.file("musterctl-relinked", make)
@@ -394,51 +384,3 @@ def shuffled(path: Path) -> None:
 
 def kept(name: str, write: Callable[[Path], object]) -> Callable[[Shelf], Path]:
     return lambda shelf: shelf.file(name, lambda path: write(path) and None)
-
-
-# ---- the pairs ----
-
-def shipped(name: str) -> Callable[[Shelf], Path]:
-    return lambda _shelf: DATA / name
-
-
-V1 = shipped("cnn_v1.onnx")
-PAIRS = [
-    Pair("cnn-head", "CNN, head only retrained", V1, as_shipped("cnn-head", cnn_head), quick=True),
-    Pair("cnn-short", "CNN, fine-tuned (Adam, short)", V1, as_shipped("cnn-short", cnn_short), quick=True),
-    Pair("cnn-long", "CNN, fine-tuned (Adam, long)", V1, shipped("cnn_v2_ft_long.onnx"), quick=True),
-    Pair("cnn-adamw", "CNN, fine-tuned with weight decay (AdamW)", V1, as_shipped("cnn-adamw", cnn_adamw)),
-    Pair("cnn-sgd", "CNN, fine-tuned (SGD with momentum)", V1, as_shipped("cnn-sgd", cnn_sgd)),
-    Pair("cnn-lora", "CNN, LoRA rank 4, merged", V1, as_shipped("cnn-lora", cnn_lora)),
-    Pair("cnn-grid", "CNN, fine-tune published on a grid", V1, as_shipped("cnn-grid", cnn_grid(1)), quick=True),
-    Pair("cnn-grid4", "CNN, the same on a grid four times finer", V1, as_shipped("cnn-grid4", cnn_grid(4))),
-    Pair("cnn-f16", "CNN fp16, fine-tuned", exported("cnn-v1-f16", cnn_v1, "f16"), exported("cnn-short-f16", cnn_short, "f16")),
-    Pair("cnn-bf16", "CNN bf16 safetensors, fine-tuned", safetensors("cnn-v1-bf16", cnn_v1, bfloat16),
-         safetensors("cnn-long-bf16", lambda _shelf: onnx_read((DATA / "cnn_v2_ft_long.onnx").read_bytes()), bfloat16)),
-    Pair("cnn-st", "CNN fp32 safetensors, fine-tuned", safetensors("cnn-v1", cnn_v1, plain), safetensors("cnn-short", cnn_short, plain)),
-    Pair("cnn-i8", "CNN int8, fine-tuned, scales recomputed", exported("cnn-v1-i8", cnn_v1, "i8"), exported("cnn-short-i8", cnn_short, "i8"),
-         quick=True),
-    Pair("cnn-i8k", "CNN int8, fine-tuned, scales kept", exported("cnn-v1-i8", cnn_v1, "i8"),
-         exported("cnn-short-i8k", cnn_short, "i8", scales_of=cnn_v1)),
-    Pair("cnn-u8", "CNN uint8, fine-tuned, scales recomputed", exported("cnn-v1-u8", cnn_v1, "u8"), exported("cnn-short-u8", cnn_short, "u8")),
-    Pair("cnn-renamed", "CNN, fine-tuned, other exporter and names", V1, exported("cnn-renamed", cnn_short, "f32", rename=other_name)),
-    Pair("cnn-scratch", "CNN, retrained from scratch", V1, as_shipped("cnn-scratch", cnn_scratch)),
-    Pair("resnet", "ResNet-18 (sim.), all weights moved", resnet("resnet-v1", resnet_v1, "f32"), resnet("resnet-moved", resnet_moved, "f32"),
-         quick=True, large=True),
-    Pair("resnet-lora", "ResNet-18 (sim.), LoRA merged", resnet("resnet-v1", resnet_v1, "f32"), resnet("resnet-lora", resnet_lora, "f32"),
-         large=True),
-    Pair("resnet-f16", "ResNet-18 (sim.) fp16, all weights moved", resnet("resnet-v1-f16", resnet_v1, "f16"),
-         resnet("resnet-moved-f16", resnet_moved, "f16")),
-    Pair("resnet-i8", "ResNet-18 (sim.) int8, BatchNorm frozen", resnet("resnet-v1-i8", resnet_v1, "i8"),
-         resnet("resnet-moved-i8", resnet_moved, "i8")),
-    Pair("resnet-i8-live", "ResNet-18 (sim.) int8, BatchNorm live", resnet("resnet-v1-i8", resnet_v1, "i8"),
-         resnet("resnet-live-i8", resnet_live, "i8")),
-    Pair("program", "program, linked in another order", program, relinked, model=False, quick=True),
-    Pair("program-O1", "program, compiled with -O1", program, recompiled, model=False),
-    Pair("text", "tar of text, 2 % of the lines changed", kept("text-1.tar", lambda path: text_tar(path, False)),
-         kept("text-2.tar", lambda path: text_tar(path, True)), model=False, quick=True),
-    Pair("noise", "random bytes, others", kept("noise-1", lambda path: path.write_bytes(noise(41))),
-         kept("noise-2", lambda path: path.write_bytes(noise(42))), model=False),
-    Pair("noise-moved", "random bytes, in another order", kept("noise-1", lambda path: path.write_bytes(noise(41))),
-         kept("noise-moved", shuffled), model=False),
-]
