@@ -18,7 +18,6 @@ from pathlib import Path
 
 from stack import BUILD
 
-SLOT = "digits"
 QUIET_S = 12.0  # without a line of the log the agent is taken to wait for something; the machine may be busy
 NOISE = (b"event=link_failed", b"event=poll_failed")  # nobody listens, and that is as it should be
 FIELD = re.compile(r'(\w+)=("[^"]*"|\S*)')
@@ -27,7 +26,7 @@ FIELD = re.compile(r'(\w+)=("[^"]*"|\S*)')
 @dataclass
 class Inject:
     """strace is to do something at the n-th call of one name, in one process of the update."""
-    program: str  # agent, or what it starts: object, unpack, selftest, infer
+    program: str  # agent, or what it starts: object, unpack, verify, selftest, infer
     syscall: str
     n: int
     action: str  # what strace's inject= is given: signal=KILL, error=EIO
@@ -41,7 +40,8 @@ class Inject:
 
 @dataclass
 class Run:
-    """What one life of the agent has said and how it ended: done, killed, exited, quiet, late."""
+    """What one life of the agent has said of a slot, and how it ended: done, killed, exited, quiet, late."""
+    slot: str
     end: str = ""
     status: int | None = None
     lines: list[str] = field(default_factory=list)
@@ -49,19 +49,19 @@ class Run:
     target: str = ""
     committed: str = ""
     code: str = ""
-    running: str = ""  # first digits of the bundle that muster-infer has loaded
+    running: str = ""  # first digits of the bundle that runs
 
     def take(self, line: str) -> None:
         self.lines.append(line)
         said = {k: v.strip('"') for k, v in FIELD.findall(line)}
-        event = said.get("event")
+        event = said.get("event") if said.get("slot") == self.slot else None
         if event == "slot":
             self.phase, self.target, self.committed = said["phase"], said["target"], said["committed"]
         elif event == "update":
             self.phase, self.target, self.code = said["phase"], said["target"], said.get("code", "") or self.code
-        elif event == "infer_ready" and said.get("good") == "true":
+        elif event == "infer_ready" and said.get("good") == "true" or event == "app_ready":
             self.running = said["bundle"]
-        elif event == "infer_exited":
+        elif event in ("infer_exited", "app_exited"):
             self.running = ""
 
 
@@ -79,6 +79,7 @@ class Device:
     def __init__(self, base: Path, setup: "Setup"):
         self.base, self.setup = base, setup
         self.state = base / "state"
+        self.slot = "digits"
         base.mkdir(parents=True)
         self.wrapper = base / "wrapper"
         self.wrapper.write_text(WRAPPER.format(build=BUILD, base=base))
@@ -117,7 +118,7 @@ class Device:
             (self.base / f"point-{inject.program}").write_text(" ".join(inject.words(self.base / "hit")[3:]) + f"\n{target[:8]}\n")
         words += [str(BUILD / "muster-agent"), "--config", str(self.conf(state, outside, settings))]
         child = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd="/")
-        run = Run()
+        run = Run(self.slot)
         try:
             self._follow(child, run, target, inject, alone, stop_at, at, timeout, quiet)
         finally:
@@ -163,13 +164,15 @@ class Device:
                     if died and died in line or stop_at and run.phase == stop_at:
                         run.end = "killed"
                         return
+                if self.slot == "agent" and run.phase in ("idle", "failed"):
+                    run.running = self._agent_bundle(child.pid)
                 if self._done(run, target):
                     run.end = "done"
             elif ready:
                 run.end = "killed" if child.wait() == -9 else "exited"
             elif now - begin > timeout:
                 run.end = "late"
-            elif now - heard > quiet:
+            elif now - heard > (quiet if run.running else 4 * QUIET_S):
                 run.end = "quiet"
 
     @staticmethod
@@ -177,6 +180,40 @@ class Device:
         if not run.running or not target.startswith(run.target):
             return False
         return run.phase == "idle" and target.startswith(run.running) or run.phase == "failed" and not target.startswith(run.running)
+
+    @staticmethod
+    def _agent_bundle(pid: int) -> str:
+        """The bundle that the agent itself was started from, or its child when it is a guard."""
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        for one in [*children, pid]:
+            try:
+                exe = Path(os.readlink(f"/proc/{one}/exe"))
+            except OSError:
+                continue
+            if exe.parent.parent.name == "agent" and exe.name == "muster-agent":
+                return hashlib.sha256((exe.parent / "manifest.json").read_bytes()).hexdigest()
+        return ""
+
+    def survivors(self, state: Path) -> list[int]:
+        """Processes of the slot's app: those that its agent has started, and theirs."""
+        want = f"MUSTER_STATE={state}/data/{self.slot}".encode()
+        found = []
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                try:
+                    if want in (entry / "environ").read_bytes().split(b"\0"):
+                        found.append(int(entry.name))
+                except OSError:
+                    pass
+        return found
+
+    def power_off(self, state: Path) -> None:
+        """Ends what a killed agent's app had started: without power it would not run, either."""
+        for pid in self.survivors(state):
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
 
     def hit(self) -> bool:
         """strace has done what it was told."""
@@ -196,7 +233,7 @@ class Device:
 
     def version_now(self, state: Path) -> str:
         """The bundle that `current` names. Every file of it is as its manifest says, and the manifest is one that was signed."""
-        current = state / "slots" / SLOT / "current"
+        current = state / "slots" / self.slot / "current"
         if not current.is_symlink():
             raise Broken("bricked", "there is no current version")
         folder = current.parent / os.readlink(current)
@@ -226,7 +263,7 @@ class Device:
         db = sqlite3.connect(state / "state.db")
         db.row_factory = sqlite3.Row
         try:
-            row = db.execute("SELECT * FROM slot WHERE slot = ?", (SLOT,)).fetchone()
+            row = db.execute("SELECT * FROM slot WHERE slot = ?", (self.slot,)).fetchone()
             reports = [r for (body,) in db.execute("SELECT body FROM item ORDER BY id") if (r := json.loads(body))["kind"] == "report"]
         finally:
             db.close()
@@ -234,7 +271,7 @@ class Device:
 
     def check_end(self, state: Path, run: Run, target: str, old: str, strict: bool = True) -> str:
         """After a life without faults: "new" or "old". Raises Broken when anything is not as it must be. strict: the disk worked
-        all the time, so that there has to be a report in the spool, too."""
+        all the time and no server has taken them, so that the reports have to be in the spool, too."""
         now = self.version_now(state)
         if run.end != "done":
             raise Broken("stuck", f"the update neither finished nor failed: {run.end}, phase {run.phase}")
@@ -254,15 +291,19 @@ class Device:
             raise Broken("silent", "the update has failed, and the journal does not say why")
         if outcome == "old" and strict and not told.get("failed", {}).get("code"):
             raise Broken("silent", "the update has failed, and no report in the spool says why")
-        if outcome == "new" and "committed" not in told:
+        if outcome == "new" and strict and "committed" not in told:
             raise Broken("silent", "the update has succeeded, and no report in the spool says so")
         self.check_leftovers(state, row)
+        left = self.survivors(state) if self.slot == "app" else []
+        if left:
+            self.power_off(state)
+            raise Broken("leftover", f"{len(left)} processes of the app still run")
         return outcome
 
     def check_leftovers(self, state: Path, row: dict) -> None:
         """Nothing is there that no version needs."""
         extra = [str(p.relative_to(state)) for name in ("download", "unpack") for p in (state / name).iterdir()]
-        slot = state / "slots" / SLOT
+        slot = state / "slots" / self.slot
         needed = {row["committed"], row["previous"]} - {""}
         found = []
         for entry in slot.iterdir():
@@ -287,7 +328,7 @@ class Device:
                 extra.append(f"object {name[:12]}")
             elif hashlib.sha256(path.read_bytes()).hexdigest() != name:
                 raise Broken("half", f"object {name[:12]} has other bytes")
-        known = {"objects", "slots", "download", "unpack", "run", "identity", "state.db", "state.db-wal", "state.db-shm", "lock"}
+        known = {"objects", "slots", "download", "unpack", "run", "identity", "data", "units", "state.db", "state.db-wal", "state.db-shm", "lock"}
         extra += [p.name for p in state.iterdir() if p.name not in known]
         if extra:
             raise Broken("leftover", f"not needed: {', '.join(extra)}")
@@ -307,7 +348,12 @@ case $0 in
 *fetch)
     program=$build/muster-fetch
     request=$(cat)
-    case $request in *'"operation":"object"'*) point=object ;; *'"operation":"unpack"'*) point=unpack ;; *) point=none ;; esac ;;
+    case $request in
+    *'"operation":"object"'*) point=object ;;
+    *'"operation":"unpack"'*) point=unpack ;;
+    *'"operation":"verify"'*) point=verify ;;
+    *) point=none ;;
+    esac ;;
 *)
     program=$build/muster-infer point=infer
     case "$*" in *--self-test*) point=selftest ;; esac ;;
@@ -318,7 +364,8 @@ if [ -e "$base/point-record" ] && [ "$point" != none ] && [ ! -e "$base/point.$p
     options="-o $base/record.$point -e signal=none"
 elif [ -e "$base/point-$point" ]; then
     {{ read -r words; read -r short; }} <"$base/point-$point"
-    case "$point $*" in "infer "*-"$short"/*) options=$words ;; "infer "*) ;; *) options=$words ;; esac
+    # a version is started with the present one first, then with the new one, which is meant
+    case "$point $* $request" in "infer "*-"$short"/* | "verify "*-"$short"'"'*) options=$words ;; "infer "* | "verify "*) ;; *) options=$words ;; esac
     [ -z "$options" ] || mv "$base/point-$point" "$base/point.used"
 fi
 case $point in

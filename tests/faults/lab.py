@@ -5,22 +5,24 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import sqlite3
 import subprocess
 from pathlib import Path
 
-from device import SLOT, Device, Run, Setup, copy_state
+from device import Device, Run, Setup, copy_state
 from stack import BUILD, Musterctl, Stack, run, wait_for
 from sysfs import make_tree
 import tiny_model
+from appkit import make_bundle
 
 
 class Lab:
-    """Server, device and bundles. The broker only runs until the device has enrolled: afterwards nobody listens, so that every report
-    stays in the spool, and copies of one device can run side by side."""
+    """Server, devices and bundles. Most scenarios are tried while no broker runs: then every report stays in the spool, and copies
+    of one device can run side by side. Those that need one get as many devices as run at the same time."""
 
-    def __init__(self, base: Path):
-        self.base = base
+    def __init__(self, base: Path, devices: int):
+        self.base, self.devices = base, devices
         base.mkdir()
         base.chmod(0o755)
         self.stack = Stack(base / "stack", database="faults")
@@ -50,52 +52,78 @@ class Lab:
         samples = self.base / "models/samples.bin"
         samples.write_bytes(tiny_model.samples(4))
         self.sampling = {"source": samples, "source_rate": 20, "data_s": 0.2}
-        self._enrol()
+        for n in range(self.devices):
+            self._enrol(n)
         stack.broker.stop()
 
-    def _enrol(self) -> None:
+    def _enrol(self, n: int) -> None:
+        """Device n; the state directory of the first one is where templates begin."""
         secret = self.ctl.json("enrol-token", "create", "--site", "lab", "--uses", "1")["secret"]
         (self.base / "token").write_text(secret)
-        device = Device(self.base / "first", self.setup)
-        conf = device.conf(self.base / "enrolled", False)
-        conf.write_text(conf.read_text() + f"token_file = {self.base / 'token'}\n")
+        state = self.base / f"enrolled-{n}"
+        device = Device(self.base / f"first-{n}", self.setup)
+        conf = device.conf(state, False)
+        conf.write_text(conf.read_text().replace("name = faults", f"name = faults-{n}") + f"token_file = {self.base / 'token'}\n")
         child = subprocess.Popen([BUILD / "muster-agent", "--config", conf], stderr=subprocess.DEVNULL, cwd="/")
         try:
-            wait_for("the device to enrol", lambda: list((self.base / "enrolled/identity").glob("*.pem")), 30)
+            wait_for("the device to enrol", lambda: (state / "identity/ca.pem").exists(), 30)
         finally:
             child.terminate()
             child.wait(10)
-        self.templates["enrolled"] = self.base / "enrolled"
+        self.templates.setdefault("enrolled", state)
 
-    def add_bundle(self, version: str, counter: int, model: bytes) -> None:
-        """A signed bundle, uploaded; a device can fetch it."""
+    def identity(self, n: int, state: Path) -> None:
+        """Makes a state directory that of device n."""
+        shutil.rmtree(state / "identity", ignore_errors=True)
+        shutil.copytree(self.base / f"enrolled-{n}/identity", state / "identity")
+
+    def add_model(self, version: str, counter: int, model: bytes) -> None:
         file = self.base / "models" / f"{version}.onnx"
         file.write_bytes(model)
-        out = self.base / "models" / f"{SLOT}-{version}.mub"
-        run([BUILD / "musterctl", "bundle", "create", "--slot", SLOT, "--version", version, "--counter", counter, "--model", f"{file}=model.onnx",
-             "--input", "input:float32:1,1,16,16", "--out", out])
+        out = file.with_suffix(".mub")
+        run([BUILD / "musterctl", "bundle", "create", "--slot", "digits", "--version", version, "--counter", counter,
+             "--model", f"{file}=model.onnx", "--input", "input:float32:1,1,16,16", "--out", out])
         run([BUILD / "musterctl", "bundle", "sign", out, "--key", self.stack.keys / "release.key"])
-        self.ctl.run("bundle", "upload", out)
-        raw = subprocess.run(["tar", "-xOf", out, "manifest.json"], check=True, capture_output=True).stdout
-        bundle = hashlib.sha256(raw).hexdigest()
-        whole = out.read_bytes()
-        self.bundles[version] = {"id": bundle, "counter": counter, "version": version,
-                                 "objects": [{"sha256": hashlib.sha256(whole).hexdigest(), "size": str(len(whole)), "encoding": "full"}]}
+        self._add(version, version, counter, out)
+
+    def add_files(self, kind: str, version: str, counter: int, files: dict, head: dict) -> None:
+        """A bundle of kind app or agent; its slot has the kind's name."""
+        self._add(f"{kind}-{version}", version, counter, make_bundle(self, kind, kind, version, counter, files, head))
+
+    def _add(self, name: str, version: str, counter: int, file: Path) -> None:
+        """Uploads a signed bundle; a device can fetch it."""
+        self.ctl.run("bundle", "upload", file)
+        raw = subprocess.run(["tar", "-xOf", file, "manifest.json"], check=True, capture_output=True).stdout
+        bundle, whole = hashlib.sha256(raw).hexdigest(), file.read_bytes()
+        self.bundles[name] = {"id": bundle, "version": version, "deltas": [],
+                              "objects": [{"sha256": hashlib.sha256(whole).hexdigest(), "size": str(len(whole)), "encoding": "full"}]}
         self.setup.bundles[bundle] = counter
         # The device port serves what a desired document of the device names; these rows have no generation, so it is never sent.
         stack = self.stack
         stack.postgres.psql(stack.database, "INSERT INTO desired_slot (device_id, slot, bundle_id, probation_s, asked) "
-                            f"SELECT id, 'lab-{version.replace('.', '-')}', '{bundle}', 0, 1 FROM device")
+                            f"SELECT id, 'lab-{name.replace('.', '-')}', '{bundle}', 0, 1 FROM device")
+
+    def add_delta(self, slot: str, old: str, new: str) -> None:
+        """Has the server make the delta bundle between two versions."""
+        stack = self.stack
+        self.ctl.run("delta", "make", f"{slot}@{new}", "--from", old)
+
+        def ready() -> str:
+            return stack.postgres.psql(stack.database, "SELECT o.sha256, o.size FROM delta d JOIN object o ON o.sha256 = d.object_sha256 "
+                                       f"WHERE from_bundle = '{self.bundles[old]['id']}' AND to_bundle = '{self.bundles[new]['id']}'")
+
+        sha256, size = wait_for("the server to make a delta", ready, 60).split("|")
+        self.bundles[new]["deltas"] = [{"sha256": sha256, "size": size, "encoding": "delta", "from": self.bundles[old]["id"]}]
 
     # ---- state directories to begin from ----
 
-    def want(self, state: Path, version: str, probation_s: int = 0) -> None:
-        """Stores a desired document for a version, as if the server had just sent it; what waits in the spool is forgotten."""
+    def want(self, state: Path, slot: str, name: str, probation_s: int = 0, objects: list | None = None) -> None:
+        """Stores a desired document for a bundle, as if the server had just sent it; what waits in the spool is forgotten."""
         self.generation += 1
-        bundle = self.bundles[version]
-        document = {"generation": str(self.generation), "beat_s": 3600, "critical": [], "slots": {SLOT: {
-            "bundle": bundle["id"], "version": version, "probation_s": probation_s, "asked": str(self.generation),
-            "objects": bundle["objects"], "hold": None}}}
+        bundle = self.bundles[name]
+        document = {"generation": str(self.generation), "beat_s": 3600, "critical": [], "slots": {slot: {
+            "bundle": bundle["id"], "version": bundle["version"], "probation_s": probation_s, "asked": str(self.generation),
+            "objects": objects or bundle["objects"], "hold": None}}}
         db = sqlite3.connect(state / "state.db")
         with db:
             db.execute("INSERT INTO value (key, value) VALUES ('desired', ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
@@ -103,34 +131,56 @@ class Lab:
             db.execute("DELETE FROM item")
         db.close()
 
-    def template(self, name: str, start: str, version: str) -> Path:
-        """The state directory of `start`, updated without faults to `version`."""
+    def template(self, name: str, start: str, bundle: str, slot: str = "digits") -> None:
+        """The state directory of `start`, updated without faults to a bundle."""
         path = self.base / "templates" / name
         path.parent.mkdir(exist_ok=True)
         copy_state(self.templates[start], path)
-        self.want(path, version)
+        self.want(path, slot, bundle)
         device = Device(self.base / "making" / name, self.setup)
-        life: Run = device.run(path, self.bundles[version]["id"])
+        device.slot = slot
+        life: Run = device.run(path, self.bundles[bundle]["id"], settings=self.settings(slot))
         if life.end != "done" or life.phase != "idle":
             raise RuntimeError(f"{name} could not be prepared: {life.end}\n" + "\n".join(life.lines))
         self.templates[name] = path
-        return path
+
+    def settings(self, slot: str, samples: bool = False) -> dict:
+        """What a scenario's agent is told beyond the usual."""
+        return {**(self.sampling if samples else {}), **({"agent_report_s": 20} if slot == "agent" else {})}
 
     def stop(self) -> None:
         self.stack.stop()
 
 
-def standard(base: Path) -> Lab:
-    """The lab of all scenarios: 1 and 2 are good models, 3 fails in probation, and 4 is none at all."""
-    lab = Lab(base)
+APP = "#!/bin/sh\nsleep 1000 &\nexec sleep 1000\n"
+
+
+def standard(base: Path, devices: int) -> Lab:
+    """The lab of all scenarios. Models: 1 and 2 are good, 3 fails in probation, 4 is none at all. Apps and agents: 1 and 2 are good, 3
+    ends at once."""
+    lab = Lab(base, devices)
     try:
         lab.start()
-        lab.add_bundle("1.0.0", 1, tiny_model.make(1))
-        lab.add_bundle("2.0.0", 2, tiny_model.make(2))
-        lab.add_bundle("3.0.0", 3, tiny_model.make_bad())
-        lab.add_bundle("4.0.0", 4, b"this is not a model\n" * 5000)
+        lab.add_model("1.0.0", 1, tiny_model.make(1))
+        lab.add_model("2.0.0", 2, tiny_model.make(2))
+        lab.add_model("3.0.0", 3, tiny_model.make_bad())
+        lab.add_model("4.0.0", 4, b"this is not a model\n" * 5000)
+        lab.add_delta("digits", "1.0.0", "2.0.0")
         lab.template("one", "enrolled", "1.0.0")
         lab.template("two", "one", "2.0.0")
+        for n, program in enumerate([APP, APP, "#!/bin/sh\nexit 3\n"], 1):
+            lab.add_files("app", f"{n}.0.0", n, {"bin/app": program, "text": f"text of {n}"}, {"app": {"run": ["bin/app"]}})
+        lab.template("app-one", "enrolled", "app-1.0.0", "app")
+        agent = (BUILD / "muster-agent").read_bytes()
+        for n in (1, 2, 3):
+            program = base / f"agent-{n}"
+            program.write_bytes(agent + b"version %d" % n)
+            program.chmod(0o755)
+            ends = '#!/bin/sh\ntest "$1" != --version\n'
+            lab.add_files("agent", f"{n}.0.0", n, {"muster-agent": program if n < 3 else ends.replace("!=", "=")}, {"agent": {"program": "muster-agent"}})
+        lab.stack.broker.start()
+        lab.template("agent-one", "enrolled", "agent-1.0.0", "agent")
+        lab.stack.broker.stop()
     except BaseException:
         lab.stop()
         raise

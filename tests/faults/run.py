@@ -10,7 +10,7 @@ import ctypes
 import os
 import random
 import shutil
-import subprocess
+import signal
 import sys
 import tempfile
 import threading
@@ -23,6 +23,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "packaging/demo"))
+sys.path.append(str(ROOT / "tests/integration"))
 
 from device import Broken, Device, Inject, Run, copy_state  # noqa: E402
 from lab import Lab, standard  # noqa: E402
@@ -77,42 +78,67 @@ class Bench:
         return self.lab.bundles[s.new]["id"], self.lab.bundles[s.old]["id"]
 
     def settings(self, s: Scenario) -> dict:
-        return self.lab.sampling if s.samples else {}
+        return self.lab.settings(s.slot, s.samples)
 
-    def prepare(self, s: Scenario, images: bool, disks: bool) -> None:
+    def prepare(self, s: Scenario, disks: bool) -> None:
         """The state directory to begin from, and which system calls an update from there makes."""
         start = self.base / f"start-{s.name}"
         copy_state(self.lab.templates[s.template], start)
-        self.lab.want(start, s.new, s.probation_s)
-        self.starts[s.name] = start
+        bundle = self.lab.bundles[s.new]
         device = Device(self.base / f"prepare-{s.name}", self.lab.setup)
+        device.slot = s.slot
         target, old = self.ids(s)
+        if s.delta:  # it is one that works: there is no other way
+            copy_state(start, device.state)
+            self.lab.want(device.state, s.slot, s.new, s.probation_s, bundle["deltas"])
+            device.check_end(device.state, device.run(device.state, target, settings=self.settings(s)), target, old)
+        self.lab.want(start, s.slot, s.new, s.probation_s, bundle["deltas"] + bundle["objects"] if s.delta else None)
+        self.starts[s.name] = start
         copy_state(start, device.state)
         run = device.run(device.state, target, settings=self.settings(s), record=True)
-        outcome = device.check_end(device.state, run, target, old)
+        try:
+            outcome = device.check_end(device.state, run, target, old, strict=not s.connected)
+        except Broken as why:
+            raise RuntimeError(f"scenario {s.name}, without any fault: {why}\n" + "\n".join(run.lines)) from why
         if outcome not in s.ends:
             raise RuntimeError(f"scenario {s.name} ends with the {outcome} version without any fault\n" + "\n".join(run.lines))
         for program in s.programs:
             self.calls[s.name, program] = device.recorded(program)
             if not self.calls[s.name, program]:
                 raise RuntimeError(f"scenario {s.name} makes no system call in {program}")
-        if images:
-            self.images[s.name] = Image.make(self.base / f"start-{s.name}.img", start)
         for phase in {{"object": "downloading", "unpack": "verifying"}.get(d, d) for d in s.disks} if disks else ():
             copy_state(start, device.state)
             run = device.run(device.state, target, settings=self.settings(s), stop_at=phase)
             if run.phase != phase:
                 raise RuntimeError(f"scenario {s.name} was not stopped in phase {phase} but in {run.phase}")
             self.starts[f"{s.name}:{phase}"] = self.base / f"start-{s.name}-{phase}"
+            device.power_off(device.state)
             copy_state(device.state, self.starts[f"{s.name}:{phase}"])
 
-    def device(self) -> Device:
+    def device(self, s: Scenario) -> Device:
+        """This thread's device."""
         if not hasattr(self.mine, "device"):
             with self.lock:
+                self.mine.n = self.count
                 self.count += 1
-                n = self.count
-            self.mine.device = Device(self.base / f"d{n}", self.lab.setup)
+            self.mine.device = Device(self.base / f"d{self.mine.n}", self.lab.setup)
+        self.mine.device.slot = s.slot
         return self.mine.device
+
+    def begin(self, device: Device, s: Scenario) -> Path:
+        """A fresh state directory to begin from."""
+        copy_state(self.starts[s.name], device.state)
+        if s.connected:
+            self.lab.identity(self.mine.n % self.jobs, device.state)
+        return device.state
+
+    def image(self, device: Device, s: Scenario) -> Image:
+        """The same as an image; made once, for each device that has its own identity."""
+        key = f"{s.name}-{self.mine.n}" if s.connected else s.name
+        with self.lock:
+            if key not in self.images:
+                self.images[key] = Image.make(self.base / f"start-{key}.img", self.begin(device, s))
+        return self.images[key]
 
     # ---- one point ----
 
@@ -136,7 +162,7 @@ class Bench:
         target, old = self.ids(point.scenario)
         run = device.run(state, target, settings=self.settings(point.scenario))
         try:
-            outcome = device.check_end(state, run, target, old, strict=point.kind not in ("full", "error"))
+            outcome = device.check_end(state, run, target, old, strict=point.kind not in ("full", "error") and not point.scenario.connected)
         except Broken as why:
             raise Broken(why.kind, f"{why}\n      " + "\n      ".join(run.lines)) from why
         row = device.journal(state)
@@ -154,8 +180,8 @@ class Bench:
         return run if run.end == "killed" or device.hit() else None
 
     def killed(self, point: Point) -> tuple[str, str]:
-        device = self.device()
-        copy_state(self.starts[point.scenario.name], device.state)
+        device = self.device(point.scenario)
+        self.begin(device, point.scenario)
         if self.meet(device, device.state, point) is None:
             return "missed", ""
         device.version_now(device.state)
@@ -163,11 +189,12 @@ class Bench:
 
     def cut(self, point: Point) -> tuple[str, str]:
         """The life ends on an image that is copied as it lies on the disk, without anything that was not synced."""
-        device = self.device()
+        device = self.device(point.scenario)
         options = LOSSY + (",noauto_da_alloc" if point.kind == "cut-noauto" else "")
-        image = self.images[point.scenario.name].copy(device.base / "disk.img")
+        image = self.image(device, point.scenario).copy(device.base / "disk.img")
         with image.mounted(device.base / "mnt", options) as root:
             met = self.meet(device, root / "state", point)
+            device.power_off(root / "state")
             after = image.copy(device.base / "after.img")
         if met is None:
             return "missed", ""
@@ -177,8 +204,8 @@ class Bench:
 
     def failed(self, point: Point) -> tuple[str, str]:
         """A call fails. The agent goes on with the old or the new version, or ends and is started again, as systemd does."""
-        device = self.device()
-        copy_state(self.starts[point.scenario.name], device.state)
+        device = self.device(point.scenario)
+        self.begin(device, point.scenario)
         target, _ = self.ids(point.scenario)
         run = device.run(device.state, target, point.inject(), settings=self.settings(point.scenario), quiet=4)
         if not device.hit():
@@ -189,7 +216,8 @@ class Bench:
     def filled(self, point: Point) -> tuple[str, str]:
         """The disk has only so much space, from one phase on or from the middle of muster-fetch's work on; then it is given more."""
         where, kib = point.where.split(":")
-        device, s = self.device(), point.scenario
+        s = point.scenario
+        device = self.device(s)
         target, _ = self.ids(s)
         phase = {"object": "downloading", "unpack": "verifying"}.get(where)
         with SmallDisk(device.base / "mnt", self.starts[f"{s.name}:{phase or where}"]) as disk:
@@ -331,6 +359,19 @@ def own_mounts() -> None:
         libc.mount(b"none", b"/", None, ms_rec | ms_private, None)
 
 
+def processes_end(base: Path) -> None:
+    """Ends what a point has left over, like the child of an app whose agent was killed: whoever works in our folder, or sees our mounts."""
+    mounts = os.readlink("/proc/self/ns/mnt")
+    own = mounts if os.geteuid() == 0 and mounts != os.readlink("/proc/1/ns/mnt") else None
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and int(entry.name) != os.getpid() and \
+                    (os.readlink(entry / "cwd").startswith(f"{base}/") or os.readlink(entry / "ns/mnt") == own):
+                os.kill(int(entry.name), signal.SIGKILL)
+        except OSError:
+            continue
+
+
 def fast_folder() -> Path:
     """A new folder in memory where there is enough, else on the disk."""
     shm = Path("/dev/shm")
@@ -343,7 +384,7 @@ def fast_folder() -> Path:
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--long", action="store_true", help="every point, not a sample")
-    parser.add_argument("--point", help="try one point again, like update/kill/agent:rename:2, and show what the agent says")
+    parser.add_argument("--point", help="try one point again, like update/kill/agent:rename:2")
     parser.add_argument("--scenario", action="append", choices=[s.name for s in SCENARIOS], help="only this one (may be repeated)")
     parser.add_argument("--kind", action="append", choices=list(SHORT), help="only this one (may be repeated)")
     parser.add_argument("--jobs", type=int, default=2 * (os.cpu_count() or 1), help="points at the same time")
@@ -361,21 +402,26 @@ def work(arguments: argparse.Namespace, base: Path, lab: Lab) -> int:
     kinds = kinds_here(base, kinds)
     bench = Bench(lab, base / "points", arguments.jobs)
     bench.base.mkdir()
-    for s in scenarios:
-        bench.prepare(s, any(k.startswith("cut") for k in kinds), "full" in kinds)
-    if arguments.point:
-        points = [Point(scenarios[0], kind, where)]
-    else:
-        met: set[tuple[str, str]] = set()
-        points = [p for s in scenarios for p in points_of(bench, s, kinds, arguments.long, met)]
-        random.Random(20261121).shuffle(points)  # so that a run that is cut short has tried some of everything
+    met: set[tuple[str, str]] = set()
     begin = time.monotonic()
-    results = bench.try_all(points, arguments.budget or 1e9)
+    results, left = [], 0
+    for connected in (False, True):  # first all of those that are to find nobody at the broker's port
+        some = [s for s in scenarios if s.connected == connected]
+        if connected and some:
+            lab.stack.broker.start()
+        for s in some:
+            bench.prepare(s, "full" in kinds)
+        points = [Point(s, kind, where) for s in some] if arguments.point else \
+            [p for s in some for p in points_of(bench, s, kinds, arguments.long, met)]
+        random.Random(20261121).shuffle(points)  # so that a run that is cut short has tried some of everything
+        share = len(scenarios) and len(some) / len(scenarios)
+        tried = bench.try_all(points, arguments.budget * share or 1e9)
+        results += tried
+        left += len(points) - len(tried)
     if arguments.table or arguments.long:
         table(results)
-    left = len(points) - len(results)
     if left:
-        print(f"{left} of {len(points)} points were not begun within {arguments.budget:g} s")
+        print(f"{left} of {left + len(results)} points were not begun within {arguments.budget:g} s")
     print(summary(results, time.monotonic() - begin), flush=True)
     return 1 if not results or any(outcome in BAD for _, outcome, _ in results) else 0
 
@@ -386,14 +432,16 @@ def main() -> int:
         print("strace is missing; install Debian's strace", file=sys.stderr)
         return 2
     own_mounts()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     base = fast_folder()
     lab = None
     try:
-        lab = standard(base / "lab")
+        lab = standard(base / "lab", arguments.jobs)
         return work(arguments, base, lab)
     finally:
         if lab:
             lab.stop()
+        processes_end(base)
         shutil.rmtree(base, ignore_errors=True)
 
 
