@@ -13,22 +13,18 @@
 
 enum { WAIT_S = 10 };
 
-static enum err desk_connect(int *ret_fd, struct err_info *info)
+static enum err socket_connect(int fd, struct err_info *info)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     const struct timeval wait = {.tv_sec = WAIT_S};
     (void)text_copy(address.sun_path, sizeof address.sun_path, DESK_SOCKET);
-    cleanup_fd int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof wait) != 0 ||
+    if (setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof wait) != 0 ||
         setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof wait) != 0)
-        return err_set(info, ERR_IO, "cannot make a socket: %s", strerror(errno));
-    if (connect(fd, (const struct sockaddr *)&address, sizeof address) != 0) {
-        bool nobody = errno == ENOENT || errno == ECONNREFUSED;
-        return err_set(info, nobody ? ERR_NOT_FOUND : err_from_errno(errno), DESK_SOCKET ": %s", strerror(errno));
-    }
-    *ret_fd = fd;
-    fd = -1;
-    return ERR_OK;
+        return err_set(info, ERR_IO, "cannot set up a socket: %s", strerror(errno));
+    if (connect(fd, (const struct sockaddr *)&address, sizeof address) == 0)
+        return ERR_OK;
+    bool nobody = errno == ENOENT || errno == ECONNREFUSED;
+    return err_set(info, nobody ? ERR_NOT_FOUND : err_from_errno(errno), DESK_SOCKET ": %s", strerror(errno));
 }
 
 static enum err line_send(int fd, const char *text, struct err_info *info)
@@ -59,10 +55,12 @@ static enum err line_read(int fd, struct buf *line, struct err_info *info)
 
 enum err ask_agent(const json_t *request, json_t **ret_answer, struct err_info *info)
 {
-    cleanup_fd int fd = -1;
+    cleanup_fd int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     cleanup_free char *text = NULL;
     cleanup_buf struct buf line = BUF_INIT(JSON_BYTES_MAX);
-    enum err e = desk_connect(&fd, info);
+    if (fd < 0)
+        return err_set(info, ERR_IO, "cannot make a socket: %s", strerror(errno));
+    enum err e = socket_connect(fd, info);
     if (e == ERR_OK)
         e = json_print(request, &text, NULL);
     if (e == ERR_OK)

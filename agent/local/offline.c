@@ -130,13 +130,14 @@ enum err offline_status(const char *server_url, const char *name, json_t **ret_j
 
 static enum err lock_take(int *ret_fd, struct err_info *info)
 {
-    cleanup_fd int fd = open("lock", O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    int fd = open("lock", O_RDWR | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0)
         return err_set(info, err_from_errno(errno), "the lock of this directory: %s", strerror(errno));
-    if (flock(fd, LOCK_EX | LOCK_NB) != 0)
+    if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+        (void)close(fd);
         return err_set(info, ERR_UNAVAILABLE, "an agent holds this directory, but does not answer");
+    }
     *ret_fd = fd;
-    fd = -1;
     return ERR_OK;
 }
 
