@@ -50,17 +50,17 @@ enum err place_data(const char *slot, char ret_path[VERSION_PATH_SIZE])
 
 enum err place_variables(const struct app_version *version, char ret_variables[PLACE_VARIABLES][PLACE_VARIABLE_SIZE])
 {
-    char data[VERSION_PATH_SIZE];
-    char path[PATH_MAX];
+    char relative[VERSION_PATH_SIZE];
+    char data[PATH_MAX];
     const struct manifest *m = version->manifest;
-    data_path(version->slot, data);
-    enum err e = place_absolute(data, path);
+    data_path(version->slot, relative);
+    enum err e = place_absolute(relative, data);
     if (e != ERR_OK)
         return e;
     (void)snprintf(ret_variables[0], PLACE_VARIABLE_SIZE, "MUSTER_SLOT=%s", version->slot);
     (void)snprintf(ret_variables[1], PLACE_VARIABLE_SIZE, "MUSTER_VERSION=%s", m->version);
     (void)snprintf(ret_variables[2], PLACE_VARIABLE_SIZE, "MUSTER_BUNDLE=%s", m->id);
-    (void)snprintf(ret_variables[3], PLACE_VARIABLE_SIZE, "MUSTER_STATE=%s", path);
+    (void)snprintf(ret_variables[3], PLACE_VARIABLE_SIZE, "MUSTER_STATE=%s", data);
     return ERR_OK;
 }
 

@@ -175,9 +175,7 @@ static void app_start(struct app *app)
         unit_start(&app->unit, &app->now, unit_started);
     } else if (unit_known(&app->unit)) {
         unit_stop(&app->unit, true, unit_gone);
-    } else if (m->run.count == 0) {
-        app_up(app);
-    } else if (program_start(app, &info) == ERR_OK) {
+    } else if (m->run.count == 0 || program_start(app, &info) == ERR_OK) {
         app_up(app);
     } else {
         (void)text_copy(app->said, sizeof app->said, info.text);

@@ -54,15 +54,13 @@ static int ini_entry(void *user, const char *section, const char *name, const ch
     return 1;
 }
 
-/* `--name VALUE` or `--name=VALUE` at argv[*i]: the value. */
-static const char *flag_value(int argc, char **argv, int *i, const char *name)
+/* The value of `--name=VALUE`, or of `--name`, which is in the next word. NULL: it is another flag. */
+static const char *flag_value(const char *flag, const char *next, const char *name)
 {
     size_t n = strlen(name);
-    if (strncmp(argv[*i], name, n) != 0)
+    if (strncmp(flag, name, n) != 0)
         return NULL;
-    if (argv[*i][n] == '=')
-        return argv[*i] + n + 1;
-    return argv[*i][n] == '\0' && *i + 1 < argc ? argv[++*i] : NULL;
+    return flag[n] == '=' ? flag + n + 1 : flag[n] == '\0' ? next : NULL;
 }
 
 void launch_state_dir(int argc, char **argv, char ret_dir[PATH_MAX], bool *ret_command)
@@ -71,17 +69,16 @@ void launch_state_dir(int argc, char **argv, char ret_dir[PATH_MAX], bool *ret_c
     const char *given = getenv("MUSTER_AGENT_STATE_DIR");
     int i = 1;
     *ret_command = false;
-    for (; i < argc && text_starts(argv[i], "--"); i++) {
-        const char *value = NULL;
-        if (text_eq(argv[i], "--help") || text_eq(argv[i], "--version"))
-            *ret_command = true;
-        else if ((value = flag_value(argc, argv, &i, "--config")) != NULL)
-            conf = value;
-        else if ((value = flag_value(argc, argv, &i, "--state-dir")) != NULL ||
-                 (value = flag_value(argc, argv, &i, "--state_dir")) != NULL)
-            given = value;
-        else if (strchr(argv[i], '=') == NULL)
-            i++; /* the value of another flag */
+    while (i < argc && text_starts(argv[i], "--")) {
+        const char *flag = argv[i++];
+        bool ask = text_eq(flag, "--help") || text_eq(flag, "--version");
+        const char *next = !ask && strchr(flag, '=') == NULL && i < argc ? argv[i++] : "";
+        const char *value = flag_value(flag, next, "--config");
+        conf = value != NULL ? value : conf;
+        value = flag_value(flag, next, "--state-dir");
+        value = value != NULL ? value : flag_value(flag, next, "--state_dir");
+        given = value != NULL ? value : given;
+        *ret_command = *ret_command || ask;
     }
     *ret_command = *ret_command || i < argc;
     (void)text_copy(ret_dir, PATH_MAX, "/var/lib/muster");

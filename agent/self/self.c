@@ -41,7 +41,7 @@ static void dir_find(char ret_dir[TRIAL_DIR_SIZE])
         return;
     const char *name = exe + strlen(here) + strlen(below);
     size_t len = strcspn(name, "/");
-    if (name[len] == '/' && len < TRIAL_DIR_SIZE)
+    if (len < TRIAL_DIR_SIZE && name[len] == '/')
         (void)text_copy(ret_dir, len + 1, name);
 }
 

@@ -109,8 +109,8 @@ struct runner_limits runner_limits(const struct runner *runner, const char *slot
             .start_ms = ms, .restore_ms = ms, .code = "app_start_failed", .detail = "the app did not run in time"};
     }
     /* muster-infer is ended itself, by the supervisor, before its time to start is over. */
-    return (struct runner_limits){.start_ms = 130 * 1000,
-                                  .restore_ms = 60 * 1000,
+    return (struct runner_limits){.start_ms = 130000,
+                                  .restore_ms = 60000,
                                   .code = "infer_start_failed",
                                   .detail = "muster-infer was not ready in time"};
 }

@@ -2,35 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
-import json
-import tarfile
-import time
+import shutil
 from pathlib import Path
 
 from stack import BUILD, run, wait_for
 
 
-def make_bundle(lab, kind: str, name: str, version: str, counter: int, files: dict[str, Path | str], head: dict) -> Path:
-    """A signed bundle; files: path in the bundle -> file, or its text (a script is executable). head: the manifest's `app` and so on."""
+def make_bundle(lab, kind: str, name: str, version: str, counter: int, files: dict[str, Path | str], *options) -> Path:
+    """A signed bundle; files: path in the bundle -> file, or the text of one (a script is executable). options: of bundle create."""
+    folder = lab.base / "sources" / f"{name}-{version}"
+    for path, source in files.items():
+        target = folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(source, Path):
+            shutil.copy(source, target)
+        else:
+            target.write_text(source)
+            target.chmod(0o755 if source.startswith("#!") else 0o644)
     out = lab.base / "bundles" / f"{name}-{version}.mub"
     out.parent.mkdir(exist_ok=True)
-    listed, contents = [], {}
-    for path, source in files.items():
-        data = source.encode() if isinstance(source, str) else source.read_bytes()
-        runs = data.startswith(b"#!") if isinstance(source, str) else bool(source.stat().st_mode & 0o100)
-        digest = hashlib.sha256(data).hexdigest()
-        contents[digest] = data
-        listed.append({"path": path, "size": len(data), "sha256": digest, "mode": "0555" if runs else "0444"})
-    payload = [{"file": d, "encoding": "raw", "size": len(c), "sha256": d} for d, c in contents.items()]
-    manifest = {"schema": 1, "kind": kind, "name": name, "version": version, "release_counter": counter, "created": int(time.time() * 1000),
-                "files": listed, "payload": payload, **head}
-    with tarfile.open(out, "w", format=tarfile.USTAR_FORMAT) as tar:
-        for entry, data in [("manifest.json", json.dumps(manifest).encode())] + [(f"payload/{d}", c) for d, c in contents.items()]:
-            info = tarfile.TarInfo(entry)
-            info.size, info.mode = len(data), 0o444
-            tar.addfile(info, io.BytesIO(data))
+    run([BUILD / "musterctl", "bundle", "create", "--kind", kind, "--slot", name, "--version", version, "--counter", counter,
+         "--dir", folder, *options, "--out", out])
     run([BUILD / "musterctl", "bundle", "sign", out, "--key", lab.stack.keys / "release.key"])
     return out
 

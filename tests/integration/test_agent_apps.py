@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from appkit import make_bundle, processes_of, roll_out, slot_of, upload, wait_slot
+from appkit import processes_of, roll_out, slot_of, upload, wait_slot
 from stack import wait_for
 
 # A program that says where it runs and lives until it is told; its version is in a file beside it.
@@ -23,21 +23,19 @@ CHECK = '#!/bin/sh\ntest ! -e "$MUSTER_STATE/ill-$MUSTER_VERSION" || { echo it i
 STOP = '#!/bin/sh\necho "stop $MUSTER_VERSION" >> "$MUSTER_STATE/starts"\n'
 
 
-def app(version: str, program: str = PROGRAM, **more) -> tuple[dict, dict]:
-    """Files and head of a bundle."""
+def app(version: str, program: str = PROGRAM) -> tuple[dict, list]:
+    """Files of a bundle, and options to make it."""
     return ({"bin/app": program, "bin/check": CHECK, "bin/stop": STOP, "etc/text": f"text of {version}"},
-            {"app": {"run": ["bin/app", "one", "two"], "commands": {"check": ["bin/check"], **more.pop("commands", {})}, "timeout_s": 5}, **more})
+            ["--run", "bin/app one two", "--check", "bin/check", "--timeout", 5])
 
 
 @pytest.fixture(scope="module")
 def fleet(lab):
     for n, (version, program, more) in enumerate([
-            ("1.0.0", PROGRAM, {"commands": {"stop": ["bin/stop"]}}), ("2.0.0", PROGRAM, {}), ("3.0.0", CRASHES, {}),
-            ("3.1.0", "not a program", {}), ("4.0.0", PROGRAM, {})], 1):
-        files, head = app(version, program, **more)
-        if version == "3.1.0":
-            files["bin/app"] = "#!/no/such/interpreter\n"
-        upload(lab, "app", "web", version, n, files, head)
+            ("1.0.0", PROGRAM, ["--stop", "bin/stop"]), ("2.0.0", PROGRAM, []), ("3.0.0", CRASHES, []),
+            ("3.1.0", "#!/no/such/interpreter\n", []), ("4.0.0", PROGRAM, [])], 1):
+        files, options = app(version, program)
+        upload(lab, "app", "web", version, n, files, *options, *more)
     return lab
 
 
@@ -135,7 +133,7 @@ def test_app_crash_later_is_an_event(device):
 
 def test_app_of_files_only(device):
     lab, name, _, state = device
-    upload(lab, "app", "texts", "1.0.0", 1, {"a/b.txt": "hello"}, {"app": {}})
+    upload(lab, "app", "texts", "1.0.0", 1, {"a/b.txt": "hello"})
     roll_out(lab, name, "texts", "1.0.0")
     wait_slot(lab, name, "texts", phase="running", running_version="1.0.0")
     assert (state / "slots/texts/current/a/b.txt").read_text() == "hello"
@@ -166,8 +164,8 @@ def test_app_as_unit(fleet):
     (folder / "systemctl").chmod(0o755)
     calls = folder / "calls"
     for n, (version, more) in enumerate([("1.0.0", ""), ("2.0.0", "[Install]\nWantedBy=multi-user.target\n"), ("3.0.0", "# broken\n")], 1):
-        upload(lab, "app", "radio", version, n, {"bin/radio": PROGRAM, "lib/any.service": UNIT + more}, {"app": {"unit": "lib/any.service"}})
-    upload(lab, "app", "radio", "4.0.0", 4, {"bin/app": PROGRAM, "etc/text": "x"}, {"app": {"run": ["bin/app"]}})
+        upload(lab, "app", "radio", version, n, {"bin/radio": PROGRAM, "lib/any.service": UNIT + more}, "--unit", "lib/any.service")
+    upload(lab, "app", "radio", "4.0.0", 4, {"bin/app": PROGRAM, "etc/text": "x"}, "--run", "bin/app")
     agent = lab.add_agent(name, data_s=1, health_s=1, systemctl_path=folder / "systemctl")
     wait_for(f"{name} online", lambda: name in lab.devices() and lab.devices()[name]["liveness"] == "online", 30)
     roll_out(lab, name, "radio", "1.0.0")
@@ -203,10 +201,8 @@ def test_app_self_test(device):
     """The command `before` decides before anything is switched, and may not take for ever."""
     lab, name, _, state = device
     for n, (version, before) in enumerate([("5.0.0", "#!/bin/sh\necho no display\nexit 1\n"), ("5.1.0", "#!/bin/sh\nsleep 100\n")], 5):
-        files, head = app(version)
-        head["app"]["commands"]["before"] = ["bin/before"]
-        head["app"]["timeout_s"] = 2
-        upload(lab, "app", "web", version, n, {**files, "bin/before": before}, head)
+        files, options = app(version)
+        upload(lab, "app", "web", version, n, {**files, "bin/before": before}, *options[:-1], 2, "--before", "bin/before")
         roll_out(lab, name, "web", version)
         failed = wait_slot(lab, name, "web", phase="failed", target_version=version, running_version="1.0.0")
         assert (failed["stage"], failed["device_left"]) == ("test", "no_change")

@@ -63,7 +63,7 @@ def fleet(lab, tmp_path_factory):
             files["muster-fetch"] = "#!/bin/sh\nexit 1\n"
         if version == "0.9.4":  # what runs is not what is signed as the program
             files["real"] = good["0.3.0"]
-        lab.ctl.json("bundle", "upload", make_bundle(lab, "agent", "agent", version, n, files, {"agent": {"program": "muster-agent"}}))
+        lab.ctl.json("bundle", "upload", make_bundle(lab, "agent", "agent", version, n, files, "--program", "muster-agent"))
     return lab
 
 
