@@ -12,8 +12,8 @@ from device import Device
 from stack import BUILD, DATA, StackError, run, wait_for
 
 MIB = 1 << 20
-QUICK = {"delta_effort": "fast", "delta_period_ms": 200, "delta_lease_s": 2}
-SLOW = {**QUICK, "delta_effort": "best"}
+QUICK = {"delta_effort": "fast", "delta_period_ms": 200}
+SLOW = {**QUICK, "delta_effort": "best", "delta_lease_s": 2}  # what others take over soon
 
 
 class Fleet:
@@ -93,7 +93,7 @@ def pairs(lab, reference: str) -> dict[str, dict]:
     return {d["from_version"]: d for d in lab.get(f"/api/v1/bundles/{reference}/deltas")["deltas"]}
 
 
-def wait_state(lab, reference: str, version: str, state: str, timeout: float = 60) -> dict:
+def wait_state(lab, reference: str, version: str, state: str, timeout: float = 180) -> dict:
     return wait_for(f"{reference} from {version} to be {state}", lambda: (p := pairs(lab, reference).get(version)) and p["state"] == state and p, timeout, 0.1)
 
 
@@ -238,8 +238,10 @@ def test_child_is_meek(lab, fleet, maker):
     pid = wait_for("a child", lambda: children(server), 30, 0.005)[0]
     wait_for("it to be nice", lambda: os.getpriority(os.PRIO_PROCESS, pid) == 19, 5, 0.005)
     assert run(["ionice", "-p", str(pid)]).stdout.strip() == "idle"
+    program = (BUILD / "musterd").read_bytes()
+    sanitized = b"__asan_init" in program or b"__tsan_init" in program
     with open(f"/proc/{pid}/limits") as f:
-        assert re.search(rf"Max data size +{1000 << 20} ", f.read())
+        assert sanitized or re.search(rf"Max data size +{1000 << 20} ", f.read())
     with open(f"/proc/{pid}/oom_score_adj") as f:
         assert f.read().strip() == "1000"
     wait_state(lab, "meek@2.0.0", "1.0.0", "ready")
