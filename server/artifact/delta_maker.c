@@ -240,13 +240,16 @@ static enum err look(struct delta_maker *m, bool *ret_made, struct err_info *inf
 static enum err period(struct delta_maker *m, bool *ret_made, struct err_info *info)
 {
     int64_t expired = 0;
-    enum err e = upload_expire(m->db, &expired, info);
-    if (e == ERR_OK && expired > 0)
+    struct err_info why = {.offset = -1};
+    enum err expiry = upload_expire(m->db, &expired, &why);
+    if (expiry == ERR_OK && expired > 0)
         log_info("uploads_expired", "count=%" PRId64, expired);
-    if (e != ERR_OK || !conf_bool(m->conf, "delta_make"))
-        return e;
-    e = delta_give_up(m->db, info);
-    return e == ERR_OK ? look(m, ret_made, info) : e;
+    enum err e = conf_bool(m->conf, "delta_make") ? delta_give_up(m->db, info) : ERR_OK;
+    if (e == ERR_OK && conf_bool(m->conf, "delta_make"))
+        e = look(m, ret_made, info);
+    if (e == ERR_OK && expiry != ERR_OK) /* one does not keep the other from working */
+        *info = why;
+    return e == ERR_OK ? expiry : e;
 }
 
 static void *run(void *arg)

@@ -28,8 +28,19 @@ enum err blob_new(struct db *db, int64_t *ret_blob, struct err_info *info)
     return e;
 }
 
+enum { DELETE_CHUNKS = 256 }; /* in one statement: each has its time limit, however large the blob is */
+
 enum err blob_delete(struct db *db, int64_t blob, struct err_info *info)
 {
+    int64_t deleted = DELETE_CHUNKS;
+    enum err e = ERR_OK;
+    while (e == ERR_OK && deleted == DELETE_CHUNKS)
+        e = db_exec(db,
+                    "DELETE FROM object_chunk WHERE blob = $1::bigint AND n IN"
+                    " (SELECT n FROM object_chunk WHERE blob = $1::bigint ORDER BY n LIMIT $2::bigint)",
+                    DB_ARGS(db_i64(blob), db_i64(DELETE_CHUNKS)), &deleted, info);
+    if (e != ERR_OK)
+        return e;
     return db_exec(db, "DELETE FROM blob WHERE id = $1::bigint", DB_ARGS(db_i64(blob)), NULL, info);
 }
 

@@ -160,10 +160,29 @@ enum err upload_bundle_find(struct db *db, const char *sha256, char ret_id[65], 
     return e;
 }
 
+/* Removes one; ret: there was one. */
+static enum err expire_work(struct db *db, void *arg, struct err_info *info)
+{
+    bool *found = arg;
+    cleanup_rows struct rows *rows = NULL;
+    enum err e = db_query(db, "SELECT blob FROM upload WHERE expires_at < now() LIMIT 1 FOR UPDATE SKIP LOCKED",
+                          DB_NO_ARGS, &rows, info);
+    if (e != ERR_OK)
+        return e;
+    *found = rows_count(rows) == 1;
+    return *found ? blob_delete(db, rows_i64(rows, 0, 0), info) : ERR_OK;
+}
+
 enum err upload_expire(struct db *db, int64_t *ret_count, struct err_info *info)
 {
-    return db_exec(db,
-                   "DELETE FROM blob WHERE id IN (SELECT blob FROM upload WHERE expires_at < now()"
-                   " FOR UPDATE SKIP LOCKED)",
-                   DB_NO_ARGS, ret_count, info);
+    int64_t count = 0;
+    bool found = true;
+    enum err e = ERR_OK;
+    while (e == ERR_OK && found) {
+        e = db_transaction(db, expire_work, &found, info);
+        count += e == ERR_OK && found ? 1 : 0;
+    }
+    if (e == ERR_OK)
+        *ret_count = count;
+    return e;
 }

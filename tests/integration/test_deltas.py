@@ -296,8 +296,8 @@ def test_stopping_gives_the_lease_back(lab, fleet, maker):
 
 def test_failures_are_told_and_end(lab, fleet, maker):
     """Without memory it fails each time: the reason is recorded, it is tried four times, and by hand again."""
-    one = bundle(lab, "fails", "1.0.0", V1 * 4)
-    bundle(lab, "fails", "2.0.0", V2 * 4)
+    one = bundle(lab, "fails", "1.0.0", V1 * 2)
+    bundle(lab, "fails", "2.0.0", V2 * 2)
     server = maker({**QUICK, "delta_timeout_s": 1, "delta_effort": "best"})
     fleet.run("fails-1", "fails", one["id"])
     first = wait_state(lab, "fails@2.0.0", "1.0.0", "wanted")
