@@ -299,8 +299,10 @@ bool update_pick(struct update_row *row, struct update_here here)
     if (object != NULL && object_usable(row, object, here))
         return true;
     object = update_object(row, here);
-    row->object = object == NULL ? (struct desired_object){0} : *object;
+    row->object = (struct desired_object){0};
     row->downloaded = 0;
+    if (object != NULL)
+        row->object = *object;
     return object != NULL;
 }
 
