@@ -85,7 +85,7 @@ static enum err reference_run(struct judge *j, struct model *model, struct err_i
         }
         if (e == ERR_OK && len != j->width)
             e = err_set(info, ERR_UNSUPPORTED, "the size of its output changes from sample to sample");
-        for (size_t k = 0; e == ERR_OK && k < len; k++) {
+        for (size_t k = 0; e == ERR_OK && values != NULL && k < len; k++) {
             j->reference[i * len + k] = values[k];
             least = fminf(least, values[k]);
             most = fmaxf(most, values[k]);
@@ -168,7 +168,7 @@ enum err judge_model(struct judge *judge, const char *path, struct judge_verdict
         e = sample_run(judge, model, i, &values, &len, &why);
         if (e == ERR_OK && len != judge->width)
             e = err_set(&why, ERR_INVALID, "its output is of another size");
-        if (e == ERR_OK)
+        if (e == ERR_OK && values != NULL)
             sample_compare(judge, i, values, &v);
     }
     if (e != ERR_OK)

@@ -38,7 +38,7 @@ struct judge_verdict {
 };
 
 /* Errors as judge_open(); ERR_INVALID also when the outputs are of another size. */
-[[nodiscard]] enum err judge_model(struct judge *judge, const char *model, struct judge_verdict *ret_verdict,
+[[nodiscard]] enum err judge_model(struct judge *judge, const char *path, struct judge_verdict *ret_verdict,
                                    struct err_info *info);
 
 static inline void cleanup_judge_p(struct judge **judge)

@@ -80,7 +80,7 @@ static enum err labels_load(const char *path, struct samples *s, struct err_info
     enum err e = text_load(path, LABELS_MAX, &text, &len, info);
     if (e != ERR_OK)
         return e;
-    s->labels = calloc(s->count, sizeof *s->labels);
+    s->labels = calloc(s->count + 1, sizeof *s->labels);
     if (s->labels == NULL)
         return ERR_NO_MEMORY;
     /* As many bytes as samples cannot be lines, which need a line end each. */

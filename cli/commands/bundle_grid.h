@@ -1,6 +1,6 @@
 #pragma once
 /* `bundle create --grid`: the model that goes into the bundle is rounded against an older version first, and only when
- * its answers stay what they were (docs/design/delta.md, "Grid publishing"). */
+ * its answers stay what they were (docs/design/grid-publishing.md). */
 
 #include "cli/command.h"
 #include "common/bundle/bundle.h"

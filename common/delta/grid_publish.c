@@ -13,7 +13,7 @@ struct grid {
     struct container container; /* of the new file, for names */
     size_t count;
     struct grid_line *lines;
-    const struct tensor_pair **pairs; /* of the lines */
+    size_t *pairs; /* of the lines: places in the pairing */
     uint8_t *bytes;
 };
 
@@ -24,7 +24,7 @@ struct grid *grid_free(struct grid *grid)
     pairing_free(&grid->pairing);
     container_free(&grid->container);
     free(grid->lines);
-    free((void *)grid->pairs);
+    free(grid->pairs);
     free(grid->bytes);
     free(grid);
     return NULL;
@@ -46,7 +46,7 @@ static size_t pairs_take(struct grid *g)
         const struct tensor_pair *pair = &g->pairing.pairs[i];
         if (pair->old_offset < 0)
             continue;
-        g->pairs[g->count] = pair;
+        g->pairs[g->count] = i;
         g->lines[g->count++] = (struct grid_line){.name = name_of(&g->container, pair->new_offset),
                                                   .type = pair->type,
                                                   .rows = pair->rows,
@@ -92,7 +92,7 @@ enum err grid_publish(struct grid *grid, unsigned finer, const uint8_t **ret_byt
         return ERR_INVALID;
     memcpy(grid->bytes, grid->files.new, grid->files.new_size);
     for (size_t i = 0; i < grid->count; i++) {
-        const struct tensor_pair *pair = grid->pairs[i];
+        const struct tensor_pair *pair = &grid->pairing.pairs[grid->pairs[i]];
         const struct grid_tensor tensor = {.type = pair->type,
                                            .count = pair->rows * pair->cols,
                                            .old = grid->files.old + pair->old_offset,

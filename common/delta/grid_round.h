@@ -1,7 +1,7 @@
 #pragma once
-/* Grid publishing (docs/design/delta.md): before a new version is signed, its update (new - old) is rounded, tensor by
- * tensor, to whole multiples of a power of two at about the update's own size. The model hardly changes, its delta
- * becomes many times smaller. What it does to the answers must be measured: this module only rounds. Pure. */
+/* Grid publishing (docs/design/grid-publishing.md): before a new version is signed, its update (new - old) is rounded,
+ * tensor by tensor, to whole multiples of a power of two at about the update's own size. The model hardly changes, its
+ * delta becomes many times smaller. What it does to the answers must be measured: this module only rounds. Pure. */
 
 #include "common/delta/tensors.h"
 

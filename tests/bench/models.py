@@ -85,7 +85,7 @@ def lora(p, images, labels):
 
 
 def on_grid(old: Weights, new: Weights, finer: float) -> Weights:
-    """The update, rounded to a power of two at about its own size (docs/design/delta.md, "Grid publishing")."""
+    """The update, rounded to a power of two at about its own size (docs/design/grid-publishing.md)."""
     out = {}
     for name, a in old.items():
         update = new[name].astype(np.float64) - a
