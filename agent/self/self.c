@@ -135,10 +135,16 @@ enum err self_prepare(struct self *self, const struct update_row *row)
                           .report_s = self->report_s,
                           .probation_s = row->want.probation_s,
                           .generation = row->generation};
-    if (!uncommitted(row) || text_eq(self->bundle, row->want.bundle) || text_eq(row->committed, row->want.bundle))
+    if (!uncommitted(row) || text_eq(row->committed, row->want.bundle))
         return ERR_OK;
-    if (store_trial(&open_) == ERR_OK && text_eq(open_.bundle, row->want.bundle))
-        return ERR_OK; /* its tries are counted already */
+    if (store_trial(&open_) == ERR_OK && text_eq(open_.bundle, row->want.bundle)) {
+        if (open_.probation_s == row->want.probation_s)
+            return ERR_OK;
+        open_.probation_s = row->want.probation_s; /* the document has changed its mind; its tries go on */
+        return store_trial_put(&open_) == ERR_NO_SPACE ? ERR_NO_SPACE : ERR_OK;
+    }
+    if (text_eq(self->bundle, row->want.bundle))
+        return ERR_OK;
     (void)text_copy(trial.bundle, sizeof trial.bundle, row->want.bundle);
     dir_of(row->want.bundle, trial.version);
     dir_of(row->committed, trial.back);

@@ -27,6 +27,11 @@ def make_bundle(lab, kind: str, name: str, version: str, counter: int, files: di
     return out
 
 
+def at_device(agent, *words: str) -> str:
+    """A command of muster-agent for people at the device."""
+    return run([BUILD / "muster-agent", *words, "--config", agent.base / "muster-agent.conf"]).stdout
+
+
 def upload(lab, *args) -> dict:
     return lab.ctl.json("bundle", "upload", make_bundle(lab, *args))
 

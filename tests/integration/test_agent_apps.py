@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from appkit import processes_of, roll_out, slot_of, upload, wait_slot
+from appkit import at_device, processes_of, roll_out, slot_of, upload, wait_slot
 from stack import wait_for
 
 # A program that says where it runs and lives until it is told; its version is in a file beside it.
@@ -73,11 +73,16 @@ def test_app_update_and_rollback(device):
         agent.kill()
         agent.start(lab.server)
         wait_for("2.0.0 to run again", lambda: starts(state)[-1] == "2.0.0" and len(starts(state)) == 4, 20)
+        at_device(agent, "rollback", "web", "--yes")
+        wait_for("1.0.0 to run again", lambda: starts(state)[-1] == "1.0.0", 20)
+        status = at_device(agent, "status")
+        assert "1.0.0" in status and "muster-infer" not in status
     finally:
         lab.server.start()
-    roll_out(lab, name, "web", "1.0.0")
-    wait_slot(lab, name, "web", phase="running", running_version="1.0.0")
-    assert starts(state)[-1] == "1.0.0"
+    wait_slot(lab, name, "web", phase="failed", code="rolled_back_locally", running_version="1.0.0")
+    roll_out(lab, name, "web", "2.0.0")  # asked again: from what is kept
+    wait_slot(lab, name, "web", phase="running", running_version="2.0.0")
+    assert starts(state)[-1] == "2.0.0"
 
 
 def test_app_ends_with_the_agent(device):

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 import pytest
-from appkit import make_bundle, roll_out, slot_of, wait_slot
+from appkit import at_device, make_bundle, roll_out, slot_of, wait_slot
 from stack import BUILD, ROOT, wait_for
 from test_agent import SMALL_MB, instrumented, pss_mb
 
@@ -23,7 +23,6 @@ GUARD_MB = 0.5  # what stays in memory until the next start
 
 SAYS_VERSION = '#!/bin/sh\ntest "$1" != --version || exit 0\n'
 SANITIZE = "-fsanitize=address,undefined -fno-sanitize-recover=all"
-VERSIONED = ["agent/main.o", "agent/agent.o", "agent/core/up.o", "agent/sense/items.o"]  # what knows its version
 
 
 def build_agent(folder: Path, version: str) -> Path:
@@ -31,8 +30,9 @@ def build_agent(folder: Path, version: str) -> Path:
     out = folder / f"build-{version}"
     for part in ["agent", "common"]:
         shutil.copytree(BUILD / part, out / part, ignore=shutil.ignore_patterns("*.d"))
-    for name in VERSIONED:
-        (out / name).unlink()
+    for source in (ROOT / "agent").rglob("*.c"):  # what knows its version
+        if "MUSTER_VERSION" in source.read_text():
+            (out / source.relative_to(ROOT).with_suffix(".o")).unlink(missing_ok=True)
     program = (BUILD / "muster-agent").read_bytes()
     words = ["make", "-s", f"BUILD={out}", f'CPPFLAGS=-DMUSTER_VERSION=\\"{version}\\"', *(
         [f"SANITIZE={SANITIZE}"] if b"__asan_init" in program else ["SANITIZE=-fsanitize=thread"] if b"__tsan_init" in program else []),
@@ -115,8 +115,12 @@ def test_self_update(device):
     agent.start(lab.server)  # the installed program gives its place to the version
     wait_for("0.3.0 to run without a guard", lambda: exe_of(agent.process.pid) == (state / "slots/agent/current").resolve() / "muster-agent", 10)
     wait_slot(lab, name, "agent", phase="running", running_version="0.3.0")
-    update(lab, name, "0.2.0")
+    status = at_device(agent, "status")
+    assert "agent      0.3.0" in status and "slot agent (agent)" in status
+    at_device(agent, "rollback", "agent", "--yes")
+    wait_slot(lab, name, "agent", phase="failed", code="rolled_back_locally", running_version="0.2.0")
     wait_for("the inventory", lambda: version_reported(lab, name) == "0.2.0", 20)
+    assert exe_of(agent.process.pid) == (state / "slots/agent/current").resolve() / "muster-agent"
     assert len([p for p in (state / "slots/agent").iterdir() if p.is_dir() and not p.is_symlink()]) == 2
 
 
