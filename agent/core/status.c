@@ -121,9 +121,9 @@ static void say_failed(const struct status_slot *s, const char *target, const ch
     const struct update_row *row = s->row;
     bool nothing = row->committed[0] == '\0';
     if (text_eq(row->code, "rolled_back_locally")) {
-        (void)snprintf(out, STATUS_TEXT_SIZE, "%s was taken back by hand; %s runs until the server asks for another%s",
-                       target, committed,
-                       text_eq(row->device_left, "unable_to_roll_back") ? ", but does not run well" : "");
+        (void)snprintf(out, STATUS_TEXT_SIZE, "%s; %s runs%s until the server asks for another version",
+                       row->detail[0] == '\0' ? "taken back at the device" : row->detail, committed,
+                       text_eq(row->device_left, "unable_to_roll_back") ? ", though not well," : "");
         return;
     }
     const char *rest = nothing ? "; nothing is installed" : " runs on";
@@ -171,8 +171,7 @@ void status_sentence(const struct status_slot *s, char ret_text[STATUS_TEXT_SIZE
         say_probation(s, target, ret_text);
         return;
     case UPDATE_RESTORING:
-        (void)snprintf(ret_text, STATUS_TEXT_SIZE, "going back from %s to %s: %s (%s)", target, committed, row->detail,
-                       row->code);
+        (void)snprintf(ret_text, STATUS_TEXT_SIZE, "going back to %s: %s (%s)", committed, row->detail, row->code);
         return;
     case UPDATE_WITHDRAWING:
         (void)snprintf(ret_text, STATUS_TEXT_SIZE, "going back from %s to %s: something else is wanted now", target,
@@ -347,8 +346,12 @@ static enum err room_words(const json_t *json, struct buf *out)
     const json_t *disk = json_object_get(json, "disk");
     enum err e = ERR_OK;
     if (json_has(spool, "items"))
-        e = buf_addf(out, "spool      %" PRId64 " items wait for the server, %.1f MB of at most %.0f MB\n",
-                     number(spool, "items"), megabytes(number(spool, "bytes")), megabytes(number(spool, "limit")));
+        e = buf_addf(out, "spool      %" PRId64 " items wait for the server, %.1f MB", number(spool, "items"),
+                     megabytes(number(spool, "bytes")));
+    if (e == ERR_OK && json_has(spool, "limit"))
+        e = buf_addf(out, " of at most %.0f MB", megabytes(number(spool, "limit")));
+    if (e == ERR_OK && json_has(spool, "items"))
+        e = buf_add_text(out, "\n");
     if (e == ERR_OK && json_has(disk, "total"))
         e = buf_addf(out, "disk       %.1f GB used, %.1f GB free\n", (double)number(disk, "used") / 1e9,
                      (double)number(disk, "free") / 1e9);

@@ -23,6 +23,13 @@ static void test_line(void *user, char *text)
     log_info("selftest_says", "%s", text);
 }
 
+/* Its last line without its own name. */
+static const char *said_text(const struct selftest *test)
+{
+    static const char name[] = "muster-infer: ";
+    return test->said + (text_starts(test->said, name) ? sizeof name - 1 : 0);
+}
+
 static void test_ended(void *user, int status)
 {
     struct selftest *test = user;
@@ -32,10 +39,10 @@ static void test_ended(void *user, int status)
     const char *code = test->late ? "selftest_failed" : test->judge(status);
     if (test->late)
         (void)snprintf(how, sizeof how, "it was not done after %d s", test->limit_s);
-    else if (code != NULL)
+    else if (code != NULL && (WIFSIGNALED(status) || test->said[0] == '\0')) /* else it has said why */
         child_status_text(status, how, sizeof how);
     (void)snprintf(detail, sizeof detail, "%s%s%s", how, how[0] != '\0' && test->said[0] != '\0' ? ": " : "",
-                   test->said);
+                   said_text(test));
     test->done(test->user, code, detail);
 }
 

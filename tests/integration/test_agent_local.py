@@ -144,7 +144,8 @@ def test_rollback_holds_until_asked_again(device):
     assert "digits goes back from 2.0.0 to 1.0.0" in done.stdout
     failed = wait_slot(lab, name, phase="failed", running_version="1.0.0")
     assert (failed["code"], failed["device_left"]) == ("rolled_back_locally", "rolled_back") and "at the device by " in failed["detail"]
-    assert "2.0.0 was taken back by hand; 1.0.0 runs until" in at_device(agent, "status").stdout
+    text = at_device(agent, "status").stdout
+    assert "taken back at the device by " in text and ": 2.0.0 to 1.0.0; 1.0.0 runs until the server asks for another version" in text
     # The server's document changes, but asks for nothing again.
     status_, _, _ = lab.call("POST", f"/api/v1/devices/{name}/hold", {"reason": "look at it", "expires_in_s": 600, "then": "apply"})
     assert status_ == 201
@@ -167,7 +168,7 @@ def test_rollback_without_agent_and_network(device):
     lab.server.process.kill()
     try:
         assert "goes back from 2.0.0 to 1.0.0" in at_device(agent, "rollback", "digits", "--yes").stdout
-        assert current(agent) == "1.0.0" and "going back from 2.0.0 to 1.0.0" in at_device(agent, "status").stdout
+        assert current(agent) == "1.0.0" and "going back to 1.0.0: taken back at the device by " in at_device(agent, "status").stdout
         agent.start(lab.server)
         wait_for("1.0.0 to run", lambda: (s := slot_status(agent)) and s["phase"] == "failed" and s["running"] == s["committed"]["bundle"], 20)
     finally:

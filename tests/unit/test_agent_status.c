@@ -155,10 +155,11 @@ static void failures(void **state)
     says(&slot, "2.1.0 failed in its probation: sample 3 is wrong (selftest_failed); nothing is installed");
     row = row_in(UPDATE_FAILED);
     (void)text_copy(row.code, sizeof row.code, "rolled_back_locally");
-    says(&slot, "2.1.0 was taken back by hand; 2.0.0 runs until the server asks for another");
+    (void)text_copy(row.detail, sizeof row.detail, "taken back at the device by root: 2.1.0 to 2.0.0");
+    says(&slot,
+         "taken back at the device by root: 2.1.0 to 2.0.0; 2.0.0 runs until the server asks for another version");
     row.phase = UPDATE_RESTORING;
-    (void)text_copy(row.detail, sizeof row.detail, "by root");
-    says(&slot, "going back from 2.1.0 to 2.0.0: by root (rolled_back_locally)");
+    says(&slot, "going back to 2.0.0: taken back at the device by root: 2.1.0 to 2.0.0 (rolled_back_locally)");
 }
 
 static char *words_of(struct status *status, const struct status_slot *slot)
