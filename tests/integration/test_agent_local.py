@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import struct
 import subprocess
 import tarfile
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from stack import BUILD, DATA, run, wait_for
+from test_agent import infer_pid
 
 MODEL = DATA / "cnn_v1.onnx"
 SAMPLES = DATA / "digits_test_16x16_f32.bin"
@@ -202,6 +204,27 @@ def test_self_test_decides(device):
     wait_slot(lab, name, phase="running", running_version="5.1.0")
     reports = [e["data"] for e in lab.get(f"/api/v1/devices/{name}/events")["events"] if e["data"].get("step") == "tested"]
     assert any("3 samples in " in r["detail"] for r in reports), reports
+
+
+def test_as_many_restarts_as_the_manifest_allows(device):
+    """One end of muster-infer in a probation is forgiven, two are not."""
+    lab, name, agent = device
+    wrong = {"model.onnx": MODEL.read_bytes()}
+    for version, kills in [("7.1.0", 1), ("7.2.0", 2)]:
+        lab.ctl.json("bundle", "upload", make_bundle(lab, version, int(version.replace(".", "")), wrong, health={"max_restarts": 1}))
+        roll_out_to(lab, name, version, probation=10)
+        killed: set[int] = set()
+        for _ in range(kills):
+            wait_slot(lab, name, phase="probation", running_version=version)
+            pid = wait_for("another muster-infer", lambda: (p := infer_pid(agent)) not in killed and p, 20)
+            killed.add(pid)
+            os.kill(pid, 9)
+            wait_for("its end to be known", lambda: infer_pid(agent) != pid, 20)
+        if kills == 1:
+            wait_slot(lab, name, phase="running", running_version=version)
+        else:
+            failed = wait_slot(lab, name, phase="failed", running_version="7.1.0")
+            assert failed["code"] in ("infer_crashed", "infer_start_failed") and "that was end 2 in one probation" in failed["detail"]
 
 
 @pytest.mark.parametrize("needs,code,words", [

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -152,3 +154,52 @@ def test_says_how_to_get_the_library(tmp_path):
         assert "packaging/onnxruntime.sh" in done.stderr
     else:  # the distribution's library was found, and the next thing is refused
         assert done.returncode == 4 and "/nowhere" in done.stderr
+
+
+def self_test(*argv) -> subprocess.CompletedProcess:
+    return subprocess.run([INFER, "--self-test", *LIBRARY, *argv], capture_output=True, text=True, timeout=30, check=False)
+
+
+def manifest_with(folder: Path, **members) -> Path:
+    model = (DATA / "cnn_v1.onnx").read_bytes()
+    digest = hashlib.sha256(model).hexdigest()
+    files = {"cnn_v1.onnx": model, **members.pop("files", {})}
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    listed = [{"path": p, "size": len(d), "sha256": hashlib.sha256(d).hexdigest(), "mode": "0444"} for p, d in files.items()]
+    head = {"schema": 1, "kind": "model", "name": "digits", "version": "1.0.0", "release_counter": 1, "created": 1764000000000,
+            "model": {"file": "cnn_v1.onnx", "inputs": []}, "files": listed,
+            "payload": [{"file": f["sha256"], "encoding": "raw", "size": f["size"], "sha256": f["sha256"]} for f in listed], **members}
+    (folder / "manifest.json").write_text(json.dumps(head))
+    assert digest == listed[0]["sha256"]
+    return folder / "manifest.json"
+
+
+def test_self_test_on_zeros(tmp_path):
+    done = self_test("--model", DATA / "cnn_v1.onnx")
+    assert done.returncode == 0 and done.stdout.startswith("one inference on zeros in ") and done.stderr == ""
+    (tmp_path / "bad.onnx").write_bytes(b"not a model")
+    done = self_test("--model", tmp_path / "bad.onnx")
+    assert done.returncode == 5 and "cannot load it" in done.stderr and done.stdout == ""
+
+
+def test_self_test_compares(tmp_path):
+    samples = CLEAN.read_bytes()[:2 * 1024]
+    right = [float(x) for line in (DATA / "expected_logits_cnn_v1.csv").read_text().splitlines()[:2] for x in line.split(",")]
+    test = {"samples": "s.bin", "outputs": "o.bin", "tolerance": 0.001}
+    for outputs, code, words in [(right, 0, "2 samples in "), (right[:-1] + [right[-1] + 0.01], 5, "sample 1, value 9"), (right[:10], 5, "for 1 of them"),
+                                 ([float("nan")] + right[1:], 5, "sample 0, value 0")]:
+        manifest = manifest_with(tmp_path, selftest=test, files={"s.bin": samples, "o.bin": struct.pack(f"<{len(outputs)}f", *outputs)})
+        done = self_test("--model", tmp_path / "cnn_v1.onnx", "--manifest", manifest)
+        assert done.returncode == code and words in done.stdout + done.stderr, (outputs, done)
+
+
+def test_self_test_needs_the_runtime_of_the_manifest(tmp_path):
+    manifest = manifest_with(tmp_path, requires={"runtime": "99.0.0"})
+    done = self_test("--model", tmp_path / "cnn_v1.onnx", "--manifest", manifest)
+    assert done.returncode == 3 and "needs ONNX Runtime 99.0.0 or newer; this is " in done.stderr
+
+
+def test_a_socket_or_a_self_test():
+    code, text = refused("--model", DATA / "cnn_v1.onnx")
+    assert code == 2 and "--self-test" in text
