@@ -137,6 +137,14 @@ static int64_t name_parse(const char *name, const char **ret_short)
     return n;
 }
 
+/* The next entry; NULL with errno 0 at the end, or with another one when the directory cannot be read: then what was
+ * not seen is not known to be missing. */
+static struct dirent *entry_next(DIR *list)
+{
+    errno = 0;
+    return readdir(list);
+}
+
 /* Walks the versions of a slot: the complete one of the bundle, and the highest number in use. */
 static enum err slot_scan(const char *slot, const char *bundle, char ret_dir[VERSION_PATH_SIZE],
                           struct manifest **ret_manifest, int64_t *ret_highest)
@@ -148,7 +156,7 @@ static enum err slot_scan(const char *slot, const char *bundle, char ret_dir[VER
     if (list == NULL)
         return error_now();
     enum err found = ERR_NOT_FOUND;
-    for (struct dirent *entry = readdir(list); entry != NULL; entry = readdir(list)) {
+    for (struct dirent *entry = entry_next(list); entry != NULL; entry = entry_next(list)) {
         const char *short_id = NULL;
         char dir[VERSION_PATH_SIZE];
         int64_t n = name_parse(entry->d_name, &short_id);
@@ -165,7 +173,7 @@ static enum err slot_scan(const char *slot, const char *bundle, char ret_dir[VER
             return e; /* not known to be incomplete */
         }
     }
-    return found;
+    return found != ERR_OK && errno != 0 ? error_now() : found;
 }
 
 enum err versions_find(const char *slot, const char *bundle, char ret_dir[VERSION_PATH_SIZE],
@@ -201,9 +209,12 @@ enum err versions_slots(char ret_slots[SLOT_COUNT_MAX][SLOT_NAME_SIZE], size_t *
     if (list == NULL)
         return error_now();
     size_t count = 0;
-    for (struct dirent *entry = readdir(list); entry != NULL && count < SLOT_COUNT_MAX; entry = readdir(list))
+    struct dirent *entry = NULL;
+    while (count < SLOT_COUNT_MAX && (entry = entry_next(list)) != NULL)
         if (manifest_slot_ok(entry->d_name))
             (void)text_copy(ret_slots[count++], SLOT_NAME_SIZE, entry->d_name);
+    if (count < SLOT_COUNT_MAX && errno != 0)
+        return error_now();
     *ret_count = count;
     return ERR_OK;
 }

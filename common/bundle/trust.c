@@ -58,12 +58,16 @@ enum err trust_load(const char *dir, struct trust **ret_trust, struct err_info *
     if (trust == NULL)
         return ERR_NO_MEMORY;
     trust->required = 1;
-    for (const struct dirent *entry = readdir(stream); entry != NULL; entry = readdir(stream)) {
+    const struct dirent *entry = NULL;
+    while (errno = 0, (entry = readdir(stream)) != NULL) {
         enum err e =
             is_public_key_name(entry->d_name) ? key_file_add(trust, dirfd(stream), dir, entry->d_name, info) : ERR_OK;
         if (e != ERR_OK)
             return e;
     }
+    if (errno != 0)
+        return err_set(info, err_from_errno(errno), "%s: cannot read the directory of release keys: %s", dir,
+                       strerror(errno));
     if (trust->count == 0) {
         enum err e = err_code(info, ERR_NOT_FOUND, "no_release_keys", "%s: there is no release key (*.pub) here", dir);
         err_next(info, "Put the public key file of a release key here; `musterctl key generate` makes a pair.");

@@ -351,22 +351,22 @@ def table(results: list[tuple[Point, str, str]]) -> None:
 
 # ---- main ----
 
-def own_mounts() -> None:
-    """As root in a mount namespace of our own: whatever happens, no mount is left behind."""
+def own_mounts() -> str | None:
+    """As root in a mount namespace of our own: whatever happens, no mount is left behind. Its name; None without one."""
     clone_newns, ms_rec, ms_private = 0x20000, 0x4000, 1 << 18
     libc = ctypes.CDLL(None, use_errno=True)
-    if os.geteuid() == 0 and libc.unshare(clone_newns) == 0:
-        libc.mount(b"none", b"/", None, ms_rec | ms_private, None)
+    if os.geteuid() != 0 or libc.unshare(clone_newns) != 0:
+        return None
+    libc.mount(b"none", b"/", None, ms_rec | ms_private, None)
+    return os.readlink("/proc/self/ns/mnt")
 
 
-def processes_end(base: Path) -> None:
+def processes_end(base: Path, mounts: str | None) -> None:
     """Ends what a point has left over, like the child of an app whose agent was killed: whoever works in our folder, or sees our mounts."""
-    mounts = os.readlink("/proc/self/ns/mnt")
-    own = mounts if os.geteuid() == 0 and mounts != os.readlink("/proc/1/ns/mnt") else None
     for entry in Path("/proc").iterdir():
         try:
             if entry.name.isdigit() and int(entry.name) != os.getpid() and \
-                    (os.readlink(entry / "cwd").startswith(f"{base}/") or os.readlink(entry / "ns/mnt") == own):
+                    (os.readlink(entry / "cwd").startswith(f"{base}/") or os.readlink(entry / "ns/mnt") == mounts):
                 os.kill(int(entry.name), signal.SIGKILL)
         except OSError:
             continue
@@ -389,6 +389,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--kind", action="append", choices=list(SHORT), help="only this one (may be repeated)")
     parser.add_argument("--jobs", type=int, default=2 * (os.cpu_count() or 1), help="points at the same time")
     parser.add_argument("--budget", type=float, default=0, help="seconds after which no new point is begun")
+    parser.add_argument("--verbose", action="store_true", help="print every point with its outcome and the reason")
     parser.add_argument("--table", action="store_true", help="print the outcomes of each scenario, kind and program")
     return parser.parse_args()
 
@@ -418,6 +419,8 @@ def work(arguments: argparse.Namespace, base: Path, lab: Lab) -> int:
         tried = bench.try_all(points, arguments.budget * share or 1e9)
         results += tried
         left += len(points) - len(tried)
+    for point, outcome, why in results if arguments.verbose else ():
+        print(f"  {point}: {outcome} {why}")
     if arguments.table or arguments.long:
         table(results)
     if left:
@@ -431,7 +434,7 @@ def main() -> int:
     if not shutil.which("strace"):
         print("strace is missing; install Debian's strace", file=sys.stderr)
         return 2
-    own_mounts()
+    mounts = own_mounts()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     base = fast_folder()
     lab = None
@@ -441,7 +444,7 @@ def main() -> int:
     finally:
         if lab:
             lab.stop()
-        processes_end(base)
+        processes_end(base, mounts)
         shutil.rmtree(base, ignore_errors=True)
 
 
