@@ -186,18 +186,19 @@ static json_t *changes_json(const struct two *t)
     return rows;
 }
 
-static json_t *file_json(const struct manifest_file *old, const struct manifest_file *new)
+/* A file of either bundle or of both; NULL where it is not there. */
+static json_t *file_json(const char *path, const struct manifest_file *old, const struct manifest_file *new)
 {
     const char *change = "same";
-    if (old == NULL)
-        change = "added";
-    else if (new == NULL)
+    if (new == NULL)
         change = "removed";
+    else if (old == NULL)
+        change = "added";
     else if (strcmp(old->sha256, new->sha256) != 0)
         change = "changed";
     else if (old->mode != new->mode)
         change = "mode";
-    json_t *json = json_pack("{s:s, s:s}", "path", old == NULL ? new->path : old->path, "change", change);
+    json_t *json = json_pack("{s:s, s:s}", "path", path, "change", change);
     if (json != NULL && old != NULL)
         (void)!json_object_set_new(json, "old_size", json_integer(old->size));
     if (json != NULL && new != NULL)
@@ -209,11 +210,12 @@ static json_t *files_json(const struct two *t)
 {
     json_t *rows = json_array();
     for (size_t i = 0; i < t->new->file_count; i++)
-        (void)!json_array_append_new(rows,
-                                     file_json(manifest_file_find(t->old, t->new->files[i].path), &t->new->files[i]));
+        (void)!json_array_append_new(
+            rows,
+            file_json(t->new->files[i].path, manifest_file_find(t->old, t->new->files[i].path), &t->new->files[i]));
     for (size_t i = 0; i < t->old->file_count; i++)
         if (manifest_file_find(t->new, t->old->files[i].path) == NULL)
-            (void)!json_array_append_new(rows, file_json(&t->old->files[i], NULL));
+            (void)!json_array_append_new(rows, file_json(t->old->files[i].path, &t->old->files[i], NULL));
     return rows;
 }
 

@@ -10,7 +10,7 @@
 #include <unistd.h>
 #include <zstd.h>
 
-enum { IN = 64 * 1024, OUT = 64 * 1024, LEVEL = 19 };
+enum { IN = 64 * 1024, OUT = 64 * 1024, LEVEL = 15 };
 
 struct deflation {
     ZSTD_CCtx *zstd;

@@ -93,7 +93,7 @@ static enum err model_parse(struct manifest *m, struct err_info *info)
     if (e != ERR_OK)
         return e;
     e = file_get(m, json, "file", &file, info);
-    if (e == ERR_OK) {
+    if (e == ERR_OK && file != NULL) {
         m->model.file = file->path;
         e = tensors_parse(json, "inputs", &m->model.inputs, &m->model.input_count, info);
     }
@@ -111,7 +111,7 @@ static enum err floats_get(const struct manifest *m, const json_t *json, const c
 {
     const struct manifest_file *file = NULL;
     enum err e = file_get(m, json, key, &file, info);
-    if (e != ERR_OK)
+    if (e != ERR_OK || file == NULL)
         return e;
     if (file->size == 0 || file->size % 4 != 0)
         return err_field(info, ERR_INVALID, key, "the file \"%.80s\" is not a whole number of float32 values",
@@ -179,7 +179,7 @@ static enum err unit_parse(struct manifest *m, const json_t *json, struct err_in
     if (!json_has(json, "unit"))
         return ERR_OK;
     enum err e = file_get(m, json, "unit", &file, info);
-    if (e != ERR_OK)
+    if (e != ERR_OK || file == NULL)
         return e;
     if (!unit_name_ok(file->path))
         return err_field(info, ERR_INVALID, "unit",
@@ -243,10 +243,10 @@ static enum err agent_parse(struct manifest *m, struct err_info *info)
     e = manifest_known(json, members, "of an agent", info);
     if (e == ERR_OK)
         e = file_get(m, json, "program", &file, info);
-    if (e == ERR_OK)
+    if (e == ERR_OK && file != NULL) {
         e = executable_check(file, "program", info);
-    if (e == ERR_OK)
         m->agent.program = file->path;
+    }
     return manifest_inside(info, e, "agent");
 }
 
