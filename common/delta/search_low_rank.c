@@ -297,7 +297,7 @@ enum err search_low_rank(struct search *search)
         return rest == NULL ? ERR_NO_MEMORY : ERR_OK;
     rest->search = search;
     enum err e = rest_count(rest, 1);
-    cleanup_free double *live_columns = rest->live_columns;
+    [[maybe_unused]] cleanup_free double *live_columns = rest->live_columns; /* freed with the scope */
     if (e != ERR_OK || rest->live < 64)
         return e;
     struct balance balance = {.live = rest->live,
