@@ -26,8 +26,9 @@ enum {
 struct unpacking {
     struct outcome *outcome;
     int64_t signatures;
-    int64_t object_size;
-    bool peeked; /* the head was read and is good */
+    bool delta;          /* a delta bundle: its deltas are written out once more while they are applied */
+    int64_t deltas_size; /* at most */
+    bool peeked;         /* the head was read and is good */
     const char *file, *bundle, *trust_dir, *objects, *scratch;
     int scratch_fd;
     struct manifest *manifest;
@@ -57,15 +58,15 @@ static bool bundle_refused(struct unpacking *u, enum err e, const struct err_inf
 
 /* ---- room ---- */
 
-/* The signed manifest says how large the files will be; a delta is written out beside them while it is applied. An
- * error ends the reading here: nothing but the head was wanted. */
+/* The signed manifest says how large the files will be. An error ends the reading here: nothing but the head was
+ * wanted. */
 static enum err head_check(void *user, const struct manifest *manifest, const struct bundle_signature *signatures,
                            size_t count, struct err_info *info)
 {
     struct unpacking *u = user;
     (void)signatures;
     (void)count;
-    u->peeked = space_check(u->scratch_fd, manifest_files_size(manifest) + u->object_size, u->outcome);
+    u->peeked = space_check(u->scratch_fd, manifest_files_size(manifest) + u->deltas_size, u->outcome);
     return err_set(info, ERR_CONFLICT, "only the head was wanted");
 }
 
@@ -76,7 +77,7 @@ static bool room_check(struct unpacking *u, int fd, const struct trust *trust)
     struct stat st;
     if (fstat(fd, &st) != 0)
         return outcome_fail(u->outcome, "io_error", "%s: %s", u->file, strerror(errno));
-    u->object_size = st.st_size;
+    u->deltas_size = u->delta ? st.st_size : 0;
     enum err e = bundle_read(fd, trust, &sink, &u->manifest, NULL, &info);
     if (!u->peeked && u->outcome->code[0] == '\0')
         return bundle_refused(u, e, &info);
@@ -190,6 +191,10 @@ void operation_unpack(const struct request *request, struct outcome *outcome)
     if (json_has(request->json, "signatures") &&
         json_get_i64(request->json, "signatures", 1, SIGNATURES_MAX, &u.signatures, NULL) != ERR_OK) {
         (void)outcome_fail(outcome, "request_invalid", "signatures must be a number from 1 to %d", SIGNATURES_MAX);
+        return;
+    }
+    if (json_has(request->json, "delta") && json_get_bool(request->json, "delta", &u.delta, NULL) != ERR_OK) {
+        (void)outcome_fail(outcome, "request_invalid", "delta must be true or false");
         return;
     }
     memory_limit();

@@ -110,7 +110,8 @@ static bool download_waits(const struct slot *slot)
 }
 
 /* What unpacking will need on the disk, as far as that can be told before the manifest is here: a full bundle's files
- * are about as large as it is, those of a delta as the ones it was made from. */
+ * are about as large as it is, those of a delta as the ones it was made from, and the delta is written out once more.
+ */
 static int64_t unpacked_guess(const struct slot *slot)
 {
     char dir[VERSION_PATH_SIZE];
@@ -120,7 +121,7 @@ static int64_t unpacked_guess(const struct slot *slot)
     if (object->from[0] != '\0' && versions_find(slot->row.slot, object->from, dir, &base) == ERR_OK &&
         manifest_files_size(base) > size)
         size = manifest_files_size(base);
-    return size;
+    return object->from[0] == '\0' ? size : size + object->size;
 }
 
 static void do_fetch(struct slot *slot)
@@ -177,9 +178,9 @@ static void do_unpack(struct slot *slot)
     const struct updater_parts *parts = &slot->updater->parts;
     versions_part_path(slot->row.object.sha256, part);
     versions_scratch_path(slot->row.slot, scratch);
-    json_t *members =
-        json_pack("{ss ss ss sI ss ss}", "file", part, "bundle", slot->row.want.bundle, "trust_dir", parts->trust_dir,
-                  "signatures", (json_int_t)parts->signatures, "objects", "objects", "scratch", scratch);
+    json_t *members = json_pack("{ss ss ss sI ss ss sb}", "file", part, "bundle", slot->row.want.bundle, "trust_dir",
+                                parts->trust_dir, "signatures", (json_int_t)parts->signatures, "objects", "objects",
+                                "scratch", scratch, "delta", (int)(slot->row.object.from[0] != '\0'));
     if (fetch_start(&slot->fetch, parts->loop, parts->fetch, "unpack", members, NULL, unpack_done, slot, &info) !=
         ERR_OK)
         own_failed(slot, "internal", info.text, true);

@@ -223,6 +223,29 @@ def test_unpack_of_a_bad_delta_leaves_nothing(store):
     assert answer["ok"] is False and answer["code"] in ("delta_wrong_base", "delta_invalid"), answer
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
+@pytest.mark.parametrize("mib,fits", [(24, False), (28, True)])
+def test_unpack_looks_for_room_first(store, mib, fits):
+    """What the signed manifest lists and 16 MiB more must be free; nothing is removed, and nothing begun, without."""
+    disk = store.folder / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={mib}m", "tmpfs", disk], capture_output=True, check=False).returncode != 0:
+        pytest.skip("mounting a small disk is not allowed here")
+    try:
+        (disk / "objects/ab").mkdir(parents=True)
+        (disk / "objects/ab/old").write_bytes(b"x" * MIB)
+        (disk / "full.mub").write_bytes((store.folder / "2.0.0.mub").read_bytes())
+        answer = store.unpack("disk/full.mub", "2.0.0", objects=str(disk / "objects"), scratch=str(disk / "scratch"))
+        left = sorted(str(p.relative_to(disk)) for p in disk.rglob("*") if p.is_file())
+        if fits:
+            assert answer == {"ok": True} and len(left) == 5
+        else:
+            assert answer["code"] == "does_not_fit" and "the update needs 21 MiB of free disk and 18 MiB are free" in answer["detail"], answer
+            assert left == ["full.mub", "objects/ab/old"]
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
 def test_as_many_signatures_as_asked_for(store):
     answer = store.unpack("1.0.0.mub", "1.0.0", signatures=2)
     assert answer["code"] == "signature_untrusted" and "2 different trusted keys" in answer["detail"] and store.objects() == {}
