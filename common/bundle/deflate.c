@@ -2,7 +2,6 @@
 
 #include "common/base/cleanup.h"
 #include "common/base/file.h"
-#include "common/bundle/inflate.h"
 
 #include <errno.h>
 #include <stdbool.h>
@@ -10,7 +9,8 @@
 #include <unistd.h>
 #include <zstd.h>
 
-enum { IN = 64 * 1024, OUT = 64 * 1024, LEVEL = 15 };
+/* 4 MiB, half of what a reader allows: it is memory of every device that takes the bundle. */
+enum { IN = 64 * 1024, OUT = 64 * 1024, LEVEL = 15, WINDOW_LOG = 22 };
 
 struct deflation {
     ZSTD_CCtx *zstd;
@@ -32,7 +32,7 @@ static enum err deflation_start(struct deflation *d)
     if (e != ERR_OK)
         return e;
     if (d->zstd == NULL || ZSTD_isError(ZSTD_CCtx_setParameter(d->zstd, ZSTD_c_compressionLevel, LEVEL)) ||
-        ZSTD_isError(ZSTD_CCtx_setParameter(d->zstd, ZSTD_c_windowLog, INFLATE_WINDOW_LOG)))
+        ZSTD_isError(ZSTD_CCtx_setParameter(d->zstd, ZSTD_c_windowLog, WINDOW_LOG)))
         return ERR_NO_MEMORY;
     return ERR_OK;
 }

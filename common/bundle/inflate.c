@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <zstd.h>
+#include <zstd_errors.h>
 
 enum { OUT = 128 * 1024, MAGIC = 4 };
 
@@ -59,6 +60,8 @@ static enum err step(struct inflate *z, ZSTD_inBuffer *in, bool *ret_full, struc
 {
     ZSTD_outBuffer out = {.dst = z->out, .size = sizeof z->out, .pos = 0};
     size_t rest = ZSTD_decompressStream(z->zstd, &out, in);
+    if (ZSTD_isError(rest) && ZSTD_getErrorCode(rest) == ZSTD_error_memory_allocation)
+        return ERR_NO_MEMORY; /* ours, not the bundle's fault */
     if (ZSTD_isError(rest))
         return refused(info, ZSTD_getErrorName(rest));
     if ((int64_t)out.pos > z->left)
