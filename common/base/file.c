@@ -116,14 +116,16 @@ enum err file_write(const char *path, const void *bytes, size_t len, mode_t mode
 
 enum err file_make_dirs(const char *path, mode_t mode)
 {
+    struct stat st;
     char copy[PATH_MAX];
     if (!text_copy(copy, sizeof copy, path) || copy[0] == '\0')
         return ERR_INVALID;
     for (char *slash = strchr(copy + 1, '/');; slash = strchr(slash + 1, '/')) {
         if (slash != NULL)
             *slash = '\0';
-        if (mkdir(copy, mode) != 0 && errno != EEXIST)
-            return err_from_errno(errno);
+        int error = mkdir(copy, mode) != 0 ? errno : 0;
+        if (error != 0 && error != EEXIST && (stat(copy, &st) != 0 || !S_ISDIR(st.st_mode)))
+            return err_from_errno(error); /* a disk that is ill need not make what is there */
         if (slash == NULL)
             return ERR_OK;
         *slash = '/';

@@ -86,9 +86,9 @@ class Lab:
         run([BUILD / "musterctl", "bundle", "sign", out, "--key", self.stack.keys / "release.key"])
         self._add(version, version, counter, out)
 
-    def add_files(self, kind: str, version: str, counter: int, files: dict, head: dict) -> None:
+    def add_files(self, kind: str, version: str, counter: int, files: dict, *options: str) -> None:
         """A bundle of kind app or agent; its slot has the kind's name."""
-        self._add(f"{kind}-{version}", version, counter, make_bundle(self, kind, kind, version, counter, files, head))
+        self._add(f"{kind}-{version}", version, counter, make_bundle(self, kind, kind, version, counter, files, *options))
 
     def _add(self, name: str, version: str, counter: int, file: Path) -> None:
         """Uploads a signed bundle; a device can fetch it."""
@@ -169,15 +169,14 @@ def standard(base: Path, devices: int) -> Lab:
         lab.template("one", "enrolled", "1.0.0")
         lab.template("two", "one", "2.0.0")
         for n, program in enumerate([APP, APP, "#!/bin/sh\nexit 3\n"], 1):
-            lab.add_files("app", f"{n}.0.0", n, {"bin/app": program, "text": f"text of {n}"}, {"app": {"run": ["bin/app"]}})
+            lab.add_files("app", f"{n}.0.0", n, {"bin/app": program, "text": f"text of {n}"}, "--run", "bin/app")
         lab.template("app-one", "enrolled", "app-1.0.0", "app")
         agent = (BUILD / "muster-agent").read_bytes()
         for n in (1, 2, 3):
             program = base / f"agent-{n}"
-            program.write_bytes(agent + b"version %d" % n)
+            program.write_bytes(agent + b"version %d" % n if n < 3 else b'#!/bin/sh\ntest "$1" = --version\n')
             program.chmod(0o755)
-            ends = '#!/bin/sh\ntest "$1" != --version\n'
-            lab.add_files("agent", f"{n}.0.0", n, {"muster-agent": program if n < 3 else ends.replace("!=", "=")}, {"agent": {"program": "muster-agent"}})
+            lab.add_files("agent", f"{n}.0.0", n, {"muster-agent": program}, "--program", "muster-agent")
         lab.stack.broker.start()
         lab.template("agent-one", "enrolled", "agent-1.0.0", "agent")
         lab.stack.broker.stop()
