@@ -104,11 +104,13 @@ static enum err old_open(void *user, const char *sha256, int *ret_fd, struct err
     return ERR_OK;
 }
 
-/* Whatever a bundle makes the reader do, it does not do it to the device. */
+/* Whatever a bundle makes the reader do, it does not do it to the device. Sanitizers map terabytes at their start. */
 static void memory_limit(void)
 {
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
     const struct rlimit limit = {.rlim_cur = (rlim_t)MEMORY_MIB << 20, .rlim_max = (rlim_t)MEMORY_MIB << 20};
     (void)setrlimit(RLIMIT_AS, &limit);
+#endif
 }
 
 static bool bundle_take(struct unpacking *u)
