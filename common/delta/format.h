@@ -9,7 +9,7 @@
 #include "common/delta/vfile.h"
 
 enum {
-    FORMAT_HEAD = 120,
+    FORMAT_HEAD = 116,
     FORMAT_PAIRS_MAX = 8192, /* tensors; the smaller ones of more are told like all else */
     FORMAT_DIRECTORY_MAX = 1024 * 1024,
     FORMAT_NOTES_MAX = 4096,

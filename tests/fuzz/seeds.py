@@ -131,7 +131,7 @@ def deltas() -> None:
         put("delta", f"stream-{effort}", head + bytes(i * i % 251 for i in range(400)))
         head = bytes([1, effort]) + struct.pack("<HHH", 300, len(directory), 20)
         put("delta", f"tensors-{effort}", head + directory + bytes(20) + bytes(i * i % 251 for i in range(300)))
-    put("delta", "other", b"\0mdelta" + bytes(120))
+    put("delta", "other", b"\0mdelta" + bytes(116))
 
 
 if __name__ == "__main__":
