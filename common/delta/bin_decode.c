@@ -71,7 +71,7 @@ static enum err old_copy(struct rebuild *r, const struct bin_op *op)
             return e;
         n = n < len ? n : len;
         if (op->kind == BIN_APPROX)
-            bin_approx_code(r->model, old, new, n, left);
+            bin_approx_code(r->model, old, NULL, new, n, left);
         else
             memcpy(new, old, n);
         bin_copied(r->model, new, n, op);

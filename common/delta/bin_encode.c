@@ -56,8 +56,7 @@ static void op_code(struct encoder *x, struct bin_op op)
     bin_op_code(x->model, (int64_t)x->at, &op);
     if (op.kind == BIN_APPROX) {
         bin_approx_start(x->model);
-        /* Encoding only reads the new bytes; decoding, by the same function, writes them. */
-        bin_approx_code(x->model, t->old + op.from, (uint8_t *)(uintptr_t)(t->new + x->at), op.len, op.len);
+        bin_approx_code(x->model, t->old + op.from, t->new + x->at, NULL, op.len, op.len);
     }
     for (size_t i = 0; op.kind == BIN_STORED && i < op.len; i++)
         (void)bin_stored_code(x->model, t->new[x->at + i]);

@@ -9,6 +9,7 @@ enum {
     BYTE_LIMIT = 250,
     OP_RATE = 5,
     LITERAL_RATE = 4,
+    FIRST_WEIGHT = 65536 * 2 / 5,
     LEARN_MAX = 64, /* copies up to that length teach the literals */
     RUN_MIN = 32    /* shorter runs are told byte by byte */
 };
@@ -43,8 +44,9 @@ static bool byte_make(struct bin_byte *b, const unsigned *bits, size_t inputs)
         b->tables[i] = calloc((size_t)1 << bits[i], sizeof(mix_bit));
         all = all && b->tables[i] != NULL;
     }
-    for (size_t i = 0; i < 32 * BIN_BYTE_INPUTS; i++)
-        b->weights[i / BIN_BYTE_INPUTS][i % BIN_BYTE_INPUTS] = 65536 * 2 / 5;
+    for (size_t i = 0; i < sizeof b->weights / sizeof b->weights[0]; i++)
+        for (size_t k = 0; k < BIN_BYTE_INPUTS; k++)
+            b->weights[i][k] = FIRST_WEIGHT;
     return all;
 }
 
@@ -60,8 +62,9 @@ struct bin_model *bin_model_new(enum delta_effort effort)
         m->flags[i] = calloc((size_t)1 << flag_bits[i], sizeof(mix_bit));
         all = all && m->flags[i] != NULL;
     }
-    for (size_t i = 0; i < 64 * BIN_FLAG_INPUTS; i++)
-        m->flag_weights[i / BIN_FLAG_INPUTS][i % BIN_FLAG_INPUTS] = 65536 * 2 / 5;
+    for (size_t i = 0; i < sizeof m->flag_weights / sizeof m->flag_weights[0]; i++)
+        for (size_t k = 0; k < BIN_FLAG_INPUTS; k++)
+            m->flag_weights[i][k] = FIRST_WEIGHT;
     mix_tables_make(&m->tables);
     m->aligns[1] = 1;
     m->aligns[2] = 2;
@@ -339,26 +342,27 @@ static uint8_t approx_byte(struct bin_model *m, uint8_t new, uint8_t old)
     return new;
 }
 
-void bin_approx_code(struct bin_model *m, const uint8_t *old, uint8_t *new, size_t len, uint64_t left)
+void bin_approx_code(struct bin_model *m, const uint8_t *old, const uint8_t *new, uint8_t *ret_new, size_t len,
+                     uint64_t left)
 {
     for (size_t i = 0; i < len;) {
         if (m->run_left == 0 && m->same >= BIN_RUN_AFTER && m->same % BIN_RUN_AFTER == 0) {
-            run_code(m, old + i, new + i, len - i, left - i);
+            run_code(m, old + i, new == NULL ? NULL : new + i, len - i, left - i);
             m->same++;
         }
         if (m->run_left > 0) {
             size_t n = m->run_left < len - i ? (size_t)m->run_left : len - i;
-            if (!m->coder.encoding)
-                memcpy(new + i, old + i, n);
+            if (ret_new != NULL)
+                memcpy(ret_new + i, old + i, n);
             i += n;
             m->run_left -= n;
             for (size_t k = n < 4 ? n : 4; k > 0; k--)
                 m->past_old = m->past_old << 8 | old[i - k];
             continue;
         }
-        uint8_t byte = approx_byte(m, new[i], old[i]);
-        if (!m->coder.encoding)
-            new[i] = byte;
+        uint8_t byte = approx_byte(m, new == NULL ? 0 : new[i], old[i]);
+        if (ret_new != NULL)
+            ret_new[i] = byte;
         m->past_old = m->past_old << 8 | old[i++];
     }
 }

@@ -82,10 +82,11 @@ uint8_t bin_literal_code(struct bin_model *m, uint8_t byte, uint8_t old);
 /* One byte of BIN_STORED. */
 uint8_t bin_stored_code(struct bin_model *m, uint8_t byte);
 
-/* The bytes of BIN_APPROX. Encoding takes all of them in one call; decoding may take pieces. left: bytes of the op from
- * here to its end, at least len. */
+/* The bytes of BIN_APPROX. Encoding takes all of them in one call, and ret_new is NULL; decoding may take pieces, and
+ * new is NULL. left: bytes of the op from here to its end, at least len. */
 void bin_approx_start(struct bin_model *m);
-void bin_approx_code(struct bin_model *m, const uint8_t *old, uint8_t *new, size_t len, uint64_t left);
+void bin_approx_code(struct bin_model *m, const uint8_t *old, const uint8_t *new, uint8_t *ret_new, size_t len,
+                     uint64_t left);
 
 /* Bytes of op that were copied: they teach what literals are like. Pieces may be of any size. */
 void bin_copied(struct bin_model *m, const uint8_t *bytes, size_t len, const struct bin_op *op);

@@ -70,7 +70,7 @@ static bool op_joins(const struct bin_op *last, const struct bin_op *op)
 
 enum err bin_ops_add(struct bin_ops *ops, struct bin_op op)
 {
-    struct bin_op *last = ops->count == 0 ? NULL : &ops->items[ops->count - 1];
+    struct bin_op *last = ops->items == NULL || ops->count == 0 ? NULL : &ops->items[ops->count - 1];
     if (op.len == 0)
         return ERR_OK;
     if (last != NULL && op_joins(last, &op)) {

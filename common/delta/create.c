@@ -20,10 +20,17 @@ static const double share_trial = 0.7; /* of a model before it is tried as a bin
 
 enum { TRIAL_MAX = 24 * 1024 * 1024 }; /* bytes of a new model that is tried as a binary in any case */
 
+/* A file in memory; NULL for an empty one. */
+struct mapping {
+    void *bytes;
+    size_t size;
+};
+
 struct creation {
     const struct delta_options *options;
     struct err_info *info;
-    struct tensor_files files;
+    struct mapping old_map, new_map;
+    struct tensor_files files; /* the same */
     int old_fd, new_fd, out_fd;
     int64_t at; /* written so far */
     struct format_head head;
@@ -34,26 +41,25 @@ struct creation {
 
 /* ---- files ---- */
 
-static enum err file_map(int fd, const char *what, const uint8_t **ret_bytes, size_t *ret_size, struct err_info *info)
+static enum err file_map(int fd, const char *what, struct mapping *ret_mapping, struct err_info *info)
 {
     struct stat st;
     if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
         return err_set(info, ERR_IO, "the %s file is no regular file", what);
-    *ret_size = (size_t)st.st_size;
-    *ret_bytes = (const uint8_t *)"";
+    *ret_mapping = (struct mapping){.bytes = NULL};
     if (st.st_size == 0)
         return ERR_OK;
     void *bytes = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
     if (bytes == MAP_FAILED)
         return err_set(info, err_from_errno(errno), "cannot read the %s file: %s", what, strerror(errno));
-    *ret_bytes = bytes;
+    *ret_mapping = (struct mapping){.bytes = bytes, .size = (size_t)st.st_size};
     return ERR_OK;
 }
 
-static void file_unmap(const uint8_t *bytes, size_t size)
+static void file_unmap(const struct mapping *mapping)
 {
-    if (size > 0 && bytes != NULL)
-        (void)munmap((void *)(uintptr_t)bytes, size);
+    if (mapping->bytes != NULL)
+        (void)munmap(mapping->bytes, mapping->size);
 }
 
 static enum err write_at(struct creation *c, int64_t at, const void *bytes, size_t len)
@@ -230,11 +236,16 @@ static enum err trial(struct creation *c)
 
 static enum err create(struct creation *c)
 {
-    enum err e = file_map(c->old_fd, "old", &c->files.old, &c->files.old_size, c->info);
+    static const uint8_t nothing[1];
+    enum err e = file_map(c->old_fd, "old", &c->old_map, c->info);
     if (e == ERR_OK)
-        e = file_map(c->new_fd, "new", &c->files.new, &c->files.new_size, c->info);
+        e = file_map(c->new_fd, "new", &c->new_map, c->info);
     if (e != ERR_OK)
         return e;
+    c->files = (struct tensor_files){.old = c->old_map.bytes == NULL ? nothing : c->old_map.bytes,
+                                     .old_size = c->old_map.size,
+                                     .new = c->new_map.bytes == NULL ? nothing : c->new_map.bytes,
+                                     .new_size = c->new_map.size};
     c->head.old_size = (int64_t)c->files.old_size;
     c->head.new_size = (int64_t)c->files.new_size;
     progress_phase(&c->progress, share_digests);
@@ -261,8 +272,8 @@ enum err delta_create(int old_fd, int new_fd, int out_fd, const struct delta_opt
     progress_begin(&c.progress, options);
     enum err e = create(&c);
     progress_end(&c.progress);
-    file_unmap(c.files.old, c.files.old_size);
-    file_unmap(c.files.new, c.files.new_size);
+    file_unmap(&c.old_map);
+    file_unmap(&c.new_map);
     pairing_free(&c.pairing);
     buf_free(&c.directory);
     buf_free(&c.notes);

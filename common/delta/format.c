@@ -358,7 +358,7 @@ static enum err check_make(const uint8_t *head, const struct format_head *h, con
     if (e == ERR_OK)
         e = sha256_end(hash, hex);
     if (e == ERR_OK)
-        hex[2 * CHECK] = '\0';
+        hex[(size_t)2 * CHECK] = '\0';
     return e == ERR_OK ? text_unhex(hex, CHECK, ret_check) : e;
 }
 

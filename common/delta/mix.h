@@ -40,7 +40,7 @@ struct mix_tables {
     int16_t stretch[4096];
     uint32_t inverse[1024];
 };
-void mix_tables_make(struct mix_tables *ret_tables);
+void mix_tables_make(struct mix_tables *t);
 
 void mix_encode_start(struct mix_coder *c, const struct mix_tables *tables, struct mix_pipe pipe);
 /* len: of the coded bytes; all of them are read by the time mix_decode_end() returns. */

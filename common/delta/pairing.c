@@ -55,7 +55,7 @@ static int closeness(const struct match *m, const struct container_tensor *new, 
         at = (at < elements ? at : elements - 1) * size;
         hits += close_at(new->type, m->files->new + new->offset + at, m->files->old + old->offset + at);
     }
-    return (int)(hits * 100 / samples);
+    return samples == 0 ? 0 : (int)(hits * 100 / samples);
 }
 
 static bool same_shape(const struct container_tensor *a, const struct container_tensor *b)
@@ -150,7 +150,7 @@ static struct tensor_pair pair_of(const struct match *m, const struct container_
 static enum err pairs_make(const struct match *m, struct pairing *pairing)
 {
     size_t count = m->new.count;
-    cleanup_free const struct container_tensor **chosen = calloc(count + 1, sizeof *chosen);
+    cleanup_free const struct container_tensor **chosen = calloc(count + 1, sizeof(void *));
     cleanup_free int64_t *scales = calloc(count + 1, sizeof *scales);
     if (chosen == NULL || scales == NULL)
         return ERR_NO_MEMORY;
@@ -159,10 +159,10 @@ static enum err pairs_make(const struct match *m, struct pairing *pairing)
         if (m->new.tensors[i].bytes >= CONTAINER_TENSOR_MIN)
             chosen[n++] = &m->new.tensors[i];
     if (n > FORMAT_PAIRS_MAX) {
-        qsort((void *)chosen, n, sizeof *chosen, size_order);
+        qsort((void *)chosen, n, sizeof(void *), size_order);
         n = FORMAT_PAIRS_MAX;
     }
-    qsort((void *)chosen, n, sizeof *chosen, place_order);
+    qsort((void *)chosen, n, sizeof(void *), place_order);
     pairing->pairs = calloc(n + 1, sizeof *pairing->pairs);
     if (pairing->pairs == NULL)
         return ERR_NO_MEMORY;
