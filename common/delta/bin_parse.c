@@ -5,11 +5,12 @@
 
 /* Two steps. First regions that stand in the old file with few changes are looked for, as bsdiff does: a match that is
  * clearly longer than what the present alignment offers begins a new region, and regions grow in both directions as
- * long as more than three fifths of the bytes agree. What lies between regions is then told by the cheapest way through
+ * long as enough of the bytes agree. What lies between regions is then told by the cheapest way through
  * literals, short copies of the old file and copies of the new one (dynamic programming over estimated prices). */
 
 enum {
-    CLEARLY = 4,       /* bytes that another alignment must offer more */
+    CLEARLY_FAST = 8, /* bytes that another alignment must offer more; hashes find less than suffixes */
+    CLEARLY_BEST = 4,
     REGION_MIN = 16,   /* agreeing bytes of a region; smaller ones are left to the second step */
     BLOCK = 64 * 1024, /* of the dynamic programming */
     TAKE = 192,        /* a copy that long is taken without asking further */
@@ -102,12 +103,15 @@ static bool agrees(const struct bin_texts *t, size_t at, int64_t align)
 /* How far a region may grow from `from` towards `to` (either direction), so that agreeing bytes outweigh the others. */
 static size_t region_grow(const struct bin_texts *t, size_t from, size_t to, int64_t align)
 {
+    /* What a byte that agrees is worth, and what one that does not costs. */
+    int gain = t->effort == DELTA_FAST ? 1 : 2;
+    int loss = t->effort == DELTA_FAST ? 1 : 3;
     int64_t score = 0;
     int64_t best = 0;
     size_t where = from;
     if (from <= to) {
         for (size_t i = from; i < to && (int64_t)i + align < (int64_t)t->old_size; i++) {
-            score += agrees(t, i, align) ? 2 : -3;
+            score += agrees(t, i, align) ? gain : -loss;
             if (score > best) {
                 best = score;
                 where = i + 1;
@@ -118,7 +122,7 @@ static size_t region_grow(const struct bin_texts *t, size_t from, size_t to, int
         return where;
     }
     for (size_t i = from; i > to && (int64_t)i + align > 0; i--) {
-        score += agrees(t, i - 1, align) ? 2 : -3;
+        score += agrees(t, i - 1, align) ? gain : -loss;
         if (score > best) {
             best = score;
             where = i - 1;
@@ -177,6 +181,7 @@ static enum err regions_find(struct parse *p, size_t start, size_t end)
 {
     const struct bin_texts *t = p->t;
     struct region seed = {.start = start, .end = start, .align = 0};
+    size_t clearly = t->effort == DELTA_FAST ? CLEARLY_FAST : CLEARLY_BEST;
     size_t scan = start;
     size_t len = 0;
     enum err e = ERR_OK;
@@ -188,7 +193,7 @@ static enum err regions_find(struct parse *p, size_t start, size_t end)
             len = bin_index_longest(t->index, t->new + scan, end - scan, &position);
             for (; counted < scan + len; counted++)
                 score += agrees(t, counted, seed.align);
-            if ((len > 0 && len == score) || len > score + CLEARLY)
+            if ((len > 0 && len == score) || len > score + clearly)
                 break;
             score -= scan < counted && agrees(t, scan, seed.align);
             counted = counted <= scan ? scan + 1 : counted;
