@@ -28,7 +28,7 @@ void candidate_free(struct candidate *candidate)
 
 enum err search_offer(struct search *search, struct candidate *candidate)
 {
-    enum err e = sample_cost(&search->sample, &candidate->plan, candidate->down, &candidate->cost);
+    enum err e = sample_cost(&search->sample, &candidate->plan, candidate->down, search->effort, &candidate->cost);
     if (e != ERR_OK || candidate->cost >= search->best.cost) {
         candidate_free(candidate);
         return e;
@@ -79,6 +79,8 @@ static enum err floats_offer(struct search *search)
     if (e == ERR_OK && search->data->view.type == TENSOR_F32 && search->best.plan.base == BASE_OLD &&
         search->data->view.rows * search->data->view.cols >= DECAY_ELEMENTS_MIN && search_decay(search, &plan))
         e = plan_offer_clear(search, &plan);
+    if (e == ERR_OK && search->best.plan.base == BASE_OLD)
+        e = search_row_scale(search);
     return e;
 }
 

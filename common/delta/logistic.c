@@ -20,10 +20,14 @@ double logistic_ln(double x)
     if (!(x > 1e-300 && x < 1e300))
         return x > 1 ? 690 : -690;
     double twos = 0;
-    for (; x >= 1.5; x /= 2)
+    while (x >= 1.5) {
+        x /= 2;
         twos += ln2;
-    for (; x < 0.75; x *= 2)
+    }
+    while (x < 0.75) {
+        x *= 2;
         twos -= ln2;
+    }
     const double ratio = (x - 1) / (x + 1);
     double power = ratio, sum = 0;
     for (int i = 1; i < 24; i += 2) {
@@ -41,7 +45,7 @@ void logistic_init(struct logistic *logistic)
         logistic->odds[LOGISTIC_STEPS - 1 - i] = (float)odds;
     }
     for (int i = 0; i < LOGISTIC_STEPS; i++) {
-        const double odds = (i + 0.5 - LOGISTIC_STEPS / 2) * (2 * (double)LOGISTIC_RANGE / LOGISTIC_STEPS);
+        const double odds = (i + 0.5 - LOGISTIC_STEPS / 2.0) * (2 * (double)LOGISTIC_RANGE / LOGISTIC_STEPS);
         logistic->probability[i] = (float)(1 / (1 + exponential(-odds)));
     }
 }

@@ -208,6 +208,8 @@ static enum err components_make(const struct low_rank_matrix *matrix, struct spa
     found->rank = 0;
     while (found->rank < rank && s->values[found->rank] > s->values[0] * 1e-20 && s->values[found->rank] > 0)
         found->rank++;
+    if (found->rank == 0)
+        return ERR_OK;
     found->down = calloc(matrix->rows * rank, sizeof(double));
     found->across = calloc(matrix->cols * rank, sizeof(double));
     found->singular = calloc(rank, sizeof(double));

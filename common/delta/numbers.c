@@ -51,7 +51,7 @@ void numbers_load(enum tensor_type type, const uint8_t *bytes, size_t count, int
     }
     switch (types[type].width) {
     case 8:
-        LOAD(int8_t)
+        LOAD(int8_t) // NOLINT(bugprone-signed-char-misuse): small numbers, not text
         break;
     case 16:
         LOAD(int16_t)

@@ -89,7 +89,7 @@ static enum err signed_write(struct buf *out, int number)
 
 static enum err signed_read(const struct tensor_source *source, int max, int *ret_number, struct err_info *info)
 {
-    uint64_t number;
+    uint64_t number = 0;
     enum err e = plan_number_read(source, (uint64_t)max * 2, &number, info);
     if (e == ERR_OK)
         *ret_number = (number & 1) != 0 ? -(int)(number / 2) - 1 : (int)(number / 2);
@@ -126,6 +126,8 @@ enum err plan_write(struct buf *out, enum method method, const struct plan *plan
         e = signed_write(out, plan->scale_exponent);
     if (e == ERR_OK && plan->rank != 0)
         e = plan_number_write(out, plan->rank);
+    if (e == ERR_OK && plan->rank != 0)
+        e = buf_add(out, &plan->typical, sizeof plan->typical);
     for (unsigned i = 0; i < plan->rank && e == ERR_OK; i++)
         e = signed_write(out, plan->exponents[i]);
     return e;
@@ -161,6 +163,10 @@ static enum err rank_read(const struct tensor_source *source, const struct tenso
     if (e == ERR_OK && (rank == 0 || view->cols > PLAN_ACROSS_BYTES_MAX / sizeof(float) / rank))
         e = plan_corrupt(info, "its factors are too many");
     plan->rank = (unsigned)rank;
+    if (e == ERR_OK)
+        e = source->read(source->user, &plan->typical, sizeof plan->typical);
+    if (e == ERR_OK && !(plan->typical > 1e-30F && plan->typical < 1e30F))
+        e = plan_corrupt(info, "its update has no size");
     for (unsigned i = 0; i < rank && e == ERR_OK; i++)
         e = signed_read(source, PREDICT_EXPONENT_MAX, &plan->exponents[i], info);
     return e;

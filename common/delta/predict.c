@@ -87,6 +87,18 @@ static void float_line(const struct plan *plan, const struct plan_row *row, enum
             ret_predicted[j] = old[j];
 }
 
+/* Where the update pushes, and how hard: steps of a tenth of the typical one. Updates of optimizers have an upper end,
+ * and what is near it is surer. */
+static void push_line(const struct plan *plan, size_t count, const double *update, uint8_t *ret_hint)
+{
+    const double unit = 14 / (double)plan->typical;
+    for (size_t j = 0; j < count; j++) {
+        const double push = update[j] * unit;
+        const int steps = (int)(push < -31 ? -31 : push > 31 ? 31 : push);
+        ret_hint[j] = (uint8_t)(32 + steps);
+    }
+}
+
 /* Small integers: the nearest one, and as a hint on which side of it the exact value lies, and its size. */
 static void integer_line(enum tensor_type type, size_t count, const double *exact, bool sizes, int64_t *ret_predicted,
                          uint8_t *ret_hint)
@@ -136,7 +148,9 @@ bool predict_line(const struct plan *plan, const struct plan_row *row, enum tens
     }
     if (numbers_are_floats(type)) {
         float_line(plan, row, type, count, old, scratch, ret_predicted);
-        return false;
+        if (plan->rank != 0)
+            push_line(plan, count, scratch->update, ret_hint);
+        return plan->rank != 0;
     }
     if (type != TENSOR_I8 && type != TENSOR_U8) {
         memcpy(ret_predicted, old, count * sizeof *old);

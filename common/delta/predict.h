@@ -30,6 +30,7 @@ struct plan {
     bool row_scale; /* each row was multiplied by 1 + q * 2^scale_exponent */
     int scale_exponent;
     unsigned rank;                   /* of the update that is added */
+    float typical;                   /* magnitude of that update: what the hint is relative to */
     int exponents[PREDICT_RANK_MAX]; /* of each component */
     const float *across;             /* rank rows of `cols` integers */
 };

@@ -7,7 +7,7 @@
 
 enum {
     RESIDUAL_LINE_MAX = 4096,     /* elements of one call */
-    RESIDUAL_COLUMNS_MAX = 65536, /* columns that are remembered; wider rows wrap around */
+    RESIDUAL_COLUMNS_MAX = 32768, /* columns that are remembered; wider rows wrap around */
     RESIDUAL_HINT_MAX = 63,
     RESIDUAL_LINE_BYTES_MAX = RESIDUAL_LINE_MAX * 24 /* most that a line takes in either stream */
 };

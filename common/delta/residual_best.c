@@ -4,7 +4,7 @@
 #include "common/delta/logistic.h"
 #include "common/delta/residual_model.h"
 
-enum { INPUTS = 8, RELATIONS = 32, STEP_LIMIT = 1000 };
+enum { INPUTS = 12, RELATIONS = 32, STEP_LIMIT = 1000 };
 
 typedef float lanes __attribute__((vector_size(16)));
 
@@ -25,12 +25,13 @@ enum mixer_kind {
 
 struct model {
     struct {
-        struct counter zero[8][4096];
-        struct counter length[INPUTS][1024][TREE];
-        struct counter sign[4][2048];
+        struct counter zero[9][4096];
+        struct counter length[9][1024][TREE];
+        struct counter sign[5][2048];
         struct counter mantissa[3][512][4];
         struct counter wide[3][256][2];
-        struct counter wide_exponent[5][512][TREE];
+        struct counter wide_exponent_relation[RELATIONS * 16][TREE];
+        struct counter wide_exponent_near[4][256][TREE];
         struct counter wide_mantissa[2][512][4];
     } counters;
     struct weights weights[MIXERS];
@@ -57,10 +58,11 @@ ALWAYS_INLINE bool model_decide(struct model *model, struct lane *lane, bool enc
     struct weights *weights = &model->mixer[node];
     for (unsigned i = 0; i < model->inputs; i++)
         odds.each[i] = model->logistic.odds[model->at[i][node].state >> 20];
-    const float mixed = sum_of(odds.part[0] * weights->part[0] + odds.part[1] * weights->part[1]);
+    const float mixed =
+        sum_of(odds.part[0] * weights->part[0] + odds.part[1] * weights->part[1] + odds.part[2] * weights->part[2]);
     const float bounded = mixed > 11.9F ? 11.9F : mixed < -11.9F ? -11.9F : mixed;
     const float one =
-        model->logistic.probability[(int)((bounded + LOGISTIC_RANGE) * (LOGISTIC_STEPS / 2 / LOGISTIC_RANGE))];
+        model->logistic.probability[(int)((bounded + LOGISTIC_RANGE) * (LOGISTIC_STEPS / (2 * LOGISTIC_RANGE)))];
     const int scaled = (int)(one * 65536.0F);
     bit = lane_code(lane, encode, bit, (uint32_t)clamp(scaled, 16, 65520));
     const float error = ((bit ? 1.0F : 0.0F) - one) * model->speed;
@@ -85,13 +87,14 @@ ALWAYS_INLINE void model_zero(struct model *model, const struct place *place)
     model->at[0] = &set[0][row * 32 + column];
     model->at[1] = &set[1][clamp(place->scale, 0, 63) * 64 + (row >> 2) * 8 + (column >> 2)];
     model->at[2] = &set[2][place->around * 16 + (column >> 1)];
-    model->at[3] = &set[3][place->hint * 64 + (row >> 2) * 8 + (column >> 2)];
+    model->at[3] = &set[3][place->magnitude * 64 + (row >> 2) * 8 + (column >> 2)];
     model->at[4] = &set[4][fine * 16 + zeros];
     model->at[5] = &set[5][place->row_lately * 32 + column];
     model->at[6] = &set[6][(int)(place->phase & 31) * 64 + place->around];
-    model->at[7] = &set[7][over(place->near, place->ulp, 2, 32) * 64 + place->hint];
-    model->inputs = 8;
-    model->mixer = model->weights + MIX_ZERO + (row >> 3) * 4 + (column >> 3);
+    model->at[7] = &set[7][over(place->near, place->ulp, 2, 32) * 64 + place->magnitude];
+    model->at[8] = &set[8][clamp(place->scale, 0, 63) * 64 + place->hint];
+    model->inputs = 9;
+    model->mixer = &model->weights[MIX_ZERO + (row >> 3) * 4 + (column >> 3)];
     model->speed = 0.004F;
 }
 
@@ -107,10 +110,11 @@ ALWAYS_INLINE void model_lengths(struct model *model, const struct place *place)
     model->at[3] = set[3][over(place->left, ulp, 2, 64) * 16 + zeros];
     model->at[4] = set[4][over((place->up + place->level) >> 1, ulp, 2, 64) * 16 + zeros];
     model->at[5] = set[5][over((place->near + place->level) >> 1, ulp, 3, 32) * 32 + (int)(place->phase & 31)];
-    model->at[6] = set[6][clamp(place->scale >> 2, 0, 15) * 64 + place->hint];
-    model->at[7] = set[7][(place->hint * 16 + zeros)];
-    model->inputs = 8;
-    model->mixer = model->weights + MIX_LENGTH + 32 * ((place->row_zeros > 1) + (place->column_zeros > 1));
+    model->at[6] = set[6][clamp(place->scale >> 2, 0, 15) * 64 + place->magnitude];
+    model->at[7] = set[7][(place->magnitude * 16 + zeros)];
+    model->at[8] = set[8][clamp(place->scale >> 2, 0, 15) * 64 + place->hint];
+    model->inputs = 9;
+    model->mixer = &model->weights[MIX_LENGTH + 32 * ((place->row_zeros > 1) + (place->column_zeros > 1))];
     model->speed = 0.004F;
 }
 
@@ -121,9 +125,10 @@ ALWAYS_INLINE void model_sign(struct model *model, const struct place *place, un
     model->at[0] =
         &set[0][((place->sign + 1) * 9 + (place->sign2 + 1) * 3 + place->column->sign + 1) * 16 + place->column_drift];
     model->at[1] = &set[1][place->row_drift * 16 + place->column_drift];
-    model->at[2] = &set[2][place->hint * 4 + few];
+    model->at[2] = &set[2][place->magnitude * 4 + few];
     model->at[3] = &set[3][(place->row_drift * 3 + place->column->sign + 1) * 33 + (int)(length > 32 ? 32 : length)];
-    model->inputs = 4;
+    model->at[4] = &set[4][place->hint * 32 + clamp((int)length * 4 - ((place->scale - 6) * 2) + 16, 0, 31)];
+    model->inputs = 5;
     model->mixer = model->weights + MIX_SIGN + few;
     model->speed = 0.004F;
 }
@@ -134,9 +139,9 @@ ALWAYS_INLINE void model_mantissa(struct model *model, const struct place *place
     const int few = (int)(length > 3 ? 3 : length);
     model->at[0] = set[0][clamp((int)length, 0, 64)];
     model->at[1] = set[1][clamp((int)length * 8 - (place->expected - place->ulp) + 64, 0, 127) * 4 + few];
-    model->at[2] = set[2][place->hint * 4 + few];
+    model->at[2] = set[2][place->magnitude * 4 + few];
     model->inputs = 3;
-    model->mixer = model->weights + MIX_MANTISSA + few * 4;
+    model->mixer = &model->weights[MIX_MANTISSA + few * 4];
     model->speed = 0.002F;
 }
 
@@ -155,15 +160,15 @@ ALWAYS_INLINE void model_wide(struct model *model, const struct place *place)
 
 ALWAYS_INLINE void model_wide_exponents(struct model *model, const struct place *place, bool flip)
 {
-    struct counter(*set)[512][TREE] = model->counters.wide_exponent;
+    struct counter(*set)[256][TREE] = model->counters.wide_exponent_near;
     const int relation = clamp((place->relation + 16) >> 2, 0, RELATIONS - 1);
     const int part = place->expected & 7;
     const int base = place->expected & ~7;
-    model->at[0] = set[0][relation * 16 + flip * 8 + part];
-    model->at[1] = set[1][clamp((place->row_level - base + 64) >> 1, 0, 63) * 2 + flip];
-    model->at[2] = set[2][clamp((place->level - base + 64) >> 1, 0, 63) * 2 + flip];
-    model->at[3] = set[3][clamp((place->left - base + 64) >> 2, 0, 31) * 2 + flip];
-    model->at[4] = set[4][clamp((place->near - base + 64) >> 2, 0, 31) * 8 + part];
+    model->at[0] = model->counters.wide_exponent_relation[relation * 16 + flip * 8 + part];
+    model->at[1] = set[0][clamp((place->row_level - base + 64) >> 1, 0, 63) * 2 + flip];
+    model->at[2] = set[1][clamp((place->level - base + 64) >> 1, 0, 63) * 2 + flip];
+    model->at[3] = set[2][clamp((place->left - base + 64) >> 2, 0, 31) * 2 + flip];
+    model->at[4] = set[3][clamp((place->near - base + 64) >> 2, 0, 31) * 8 + part];
     model->inputs = 5;
     model->mixer = model->weights + MIX_EXPONENT;
     model->speed = 0.003F;
@@ -189,7 +194,7 @@ static void model_init(struct model *model)
     logistic_init(&model->logistic);
     for (int i = 0; i < MIXERS; i++)
         for (int part = 0; part < INPUTS / 4; part++)
-            model->weights[i].part[part] = (lanes){0.3F, 0.3F, 0.3F, 0.3F};
+            model->weights[i].part[part] = (lanes){0.18F, 0.18F, 0.18F, 0.18F};
 }
 
 const struct residual_coder residual_coder_best = {sizeof(struct model), model_init, line_encode, line_decode};

@@ -30,7 +30,7 @@ ALWAYS_INLINE bool model_decide(struct model *model, struct lane *lane, bool enc
 
 ALWAYS_INLINE void model_zero(struct model *model, const struct place *place)
 {
-    const int size = place->hinted ? place->hint : clamp(place->scale, 0, 63);
+    const int size = place->hinted && !place->is_float ? place->hint : clamp(place->scale, 0, 63);
     model->at = &model->counters.zero[((place->row_often >> 1) * 16 + (place->column_often >> 1)) * 64 + size];
 }
 

@@ -106,14 +106,13 @@ ALWAYS_INLINE void place_find(struct residual *r, const struct residual_line *li
     struct column *column = &r->columns[at];
     const int64_t predicted = line->predicted[j];
     place->column = column;
+    place->is_float = r->numbers.mantissa != 0;
     place->hinted = line->hint != NULL;
-    if (place->hinted)
-        place->hint = line->hint[j];
-    else if (r->numbers.mantissa != 0)
-        place->hint =
+    place->hint = place->hinted ? line->hint[j] : 0;
+    place->magnitude = place->hint;
+    if (place->is_float)
+        place->magnitude =
             clamp(r->numbers.bias + 2 - (int)(magnitude_of(predicted) >> r->numbers.mantissa), 0, RESIDUAL_HINT_MAX);
-    else
-        place->hint = 0;
     place->ulp = ulp_of(r->numbers, predicted);
     const bool seen = column->level != LEVEL_UNSEEN;
     place->row_level = row->level;

@@ -71,8 +71,10 @@ struct place {
     int row_zeros, column_zeros; /* 0 … 3 */
     int row_drift, column_drift; /* 0 … 15 */
     int hint;                    /* 0 … RESIDUAL_HINT_MAX */
-    bool hinted;                 /* the caller's, not the size of the number */
-    bool wide;                   /* so large a residual that the number itself is coded */
+    int magnitude;               /* of the number: its exponent for floats, else the hint */
+    bool is_float;
+    bool hinted; /* the caller's, not the size of the number */
+    bool wide;   /* so large a residual that the number itself is coded */
 };
 
 enum { COUNTER_BITS = 22, COUNTER_SEEN_BITS = 10, COUNTER_SEEN_MAX = (1 << COUNTER_SEEN_BITS) - 1 };

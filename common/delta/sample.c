@@ -10,8 +10,8 @@ enum { RUNS = 8 }; /* stretches of rows, spread over the tensor */
 size_t sample_size(const struct tensor_view *view, enum delta_effort effort)
 {
     const uint64_t all = view->rows * view->cols;
-    const uint64_t part = effort == DELTA_BEST ? all / 4 : all / 16;
-    const uint64_t least = effort == DELTA_BEST ? 200000 : 8000, most = effort == DELTA_BEST ? 400000 : 48000;
+    const uint64_t part = effort == DELTA_BEST ? all : all / 16;
+    const uint64_t least = effort == DELTA_BEST ? 200000 : 8000, most = effort == DELTA_BEST ? 1U << 20 : 48000;
     return (size_t)(part < least ? least : part > most ? most : part);
 }
 
@@ -106,7 +106,8 @@ static enum err down_pick(const struct sample *sample, unsigned factors, const i
     return ERR_OK;
 }
 
-enum err sample_cost(const struct sample *sample, const struct plan *plan, const int32_t *down, double *ret_bytes)
+enum err sample_cost(const struct sample *sample, const struct plan *plan, const int32_t *down,
+                     enum delta_effort effort, double *ret_bytes)
 {
     const unsigned factors = predict_row_factors(plan);
     cleanup_free int32_t *picked = NULL;
@@ -116,7 +117,7 @@ enum err sample_cost(const struct sample *sample, const struct plan *plan, const
             return e;
         down = picked;
     }
-    struct tensor_encoder *encoder = tensor_encoder_new(DELTA_FAST);
+    struct tensor_encoder *encoder = tensor_encoder_new(effort);
     if (encoder == NULL)
         return ERR_NO_MEMORY;
     cleanup_buf struct buf out = BUF_INIT(SIZE_MAX / 2);

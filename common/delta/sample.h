@@ -19,4 +19,4 @@ void sample_free(struct sample *sample);
 /* Bytes that the tensor would take by this plan, from what the sample takes. down: of all rows of the tensor, or NULL.
  * Infinite when the plan does not lead to the tensor. ERR_NO_MEMORY. */
 [[nodiscard]] enum err sample_cost(const struct sample *sample, const struct plan *plan, const int32_t *down,
-                                   double *ret_bytes);
+                                   enum delta_effort effort, double *ret_bytes);

@@ -31,7 +31,7 @@ bool search_decay(const struct search *search, struct plan *plan);
 /* Whether all updates are multiples of a power of two that is worth it; sets grid_exponent. */
 bool search_grid(const struct search *search, struct plan *plan);
 
-/* Row scales that bring the old tensor closer; ret_candidate: from the best one so far. ERR_NO_MEMORY. */
+/* Rows that were multiplied by a number each. ERR_NO_MEMORY. */
 [[nodiscard]] enum err search_row_scale(struct search *search);
 
 /* Updates of low rank on top of the best candidate so far. ERR_NO_MEMORY. */

@@ -189,6 +189,10 @@ static enum err factors_make(const struct search *search, const struct balance *
     const unsigned scaled = best->plan.row_scale, count = scaled + rank;
     candidate->plan = best->plan;
     candidate->plan.rank = rank;
+    double energy = 0;
+    for (unsigned r = 0; r < rank; r++)
+        energy += found->singular[r] * found->singular[r];
+    candidate->plan.typical = (float)fmin(1e29, fmax(1e-29, sqrt(energy / (balance->rows * balance->cols))));
     candidate->across = calloc(rank * cols, sizeof(float));
     candidate->down = calloc(rows * count, sizeof(int32_t));
     candidate->plan.across = candidate->across;
@@ -232,10 +236,11 @@ static enum err rank_offer(struct search *search, const struct balance *balance,
     return e;
 }
 
-/* Ranks to try around a guess, in order. */
-static const double around_fast[] = {1}, around_best[] = {1, 1.4, 0.7, 0.5, 2};
-/* Where updates are smaller than the steps of the numbers no guess is good: these, as long as they get better. */
-static const double ladder_fast[] = {4, 12, 32}, ladder_best[] = {1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96};
+/* Ranks to try, in order. `fast` trusts the guess, except where updates are smaller than the steps of the numbers and
+ * no guess is good; `best` has the time for all. */
+static const double guess_alone[] = {1};
+static const double ladder_fast[] = {4, 12, 32};
+static const double ladder_best[] = {1, 2, 3, 4, 6, 8, 12, 16, 20, 24, 32, 40, 48, 64, 80, 96};
 
 struct trials {
     const double *ranks; /* times guess */
@@ -243,7 +248,7 @@ struct trials {
     double guess;
 };
 
-/* Tries ranks until three after another were worse than one before; then, at `best`, finer and coarser factors. */
+/* Tries ranks until four after another were worse than one before; then, at `best`, finer and coarser factors. */
 static enum err ranks_try(struct search *search, const struct balance *balance, const struct low_rank *found,
                           const struct trials *trials)
 {
@@ -252,7 +257,7 @@ static enum err ranks_try(struct search *search, const struct balance *balance, 
     trial.best = (struct candidate){.cost = base.cost};
     enum err e = ERR_OK;
     unsigned tried = 0, worse = 0;
-    for (size_t i = 0; i < trials->count && e == ERR_OK && worse < 3; i++) {
+    for (size_t i = 0; i < trials->count && e == ERR_OK && worse < 4; i++) {
         const unsigned rank = (unsigned)(trials->guess * trials->ranks[i] + 0.5);
         if (rank == 0 || rank > found->rank || rank == tried)
             continue;
@@ -263,9 +268,9 @@ static enum err ranks_try(struct search *search, const struct balance *balance, 
     }
     const unsigned best = trial.best.plan.rank;
     if (e == ERR_OK && best != 0 && search->effort == DELTA_BEST)
-        e = rank_offer(&trial, balance, found, &base, best, 0.5);
+        e = rank_offer(&trial, balance, found, &base, best, 0.6);
     if (e == ERR_OK && best != 0 && search->effort == DELTA_BEST)
-        e = rank_offer(&trial, balance, found, &base, best, 2);
+        e = rank_offer(&trial, balance, found, &base, best, 1.6);
     if (trial.best.plan.rank != 0) {
         candidate_free(&base);
         search->best = trial.best;
@@ -297,13 +302,15 @@ enum err search_low_rank(struct search *search)
         return rest == NULL ? ERR_NO_MEMORY : ERR_OK;
     rest->search = search;
     enum err e = rest_count(rest, 1);
-    [[maybe_unused]] cleanup_free double *live_columns = rest->live_columns; /* freed with the scope */
-    if (e != ERR_OK || rest->live < 64)
+    if (e != ERR_OK || rest->live < 64) {
+        free(rest->live_columns);
         return e;
+    }
     struct balance balance = {.live = rest->live,
                               .rows = rest->live_rows,
                               .cols = live_columns_of(rest),
                               .ulp = predict_power((int)fmax(-500, rint(rest->log_ulps / rest->live)))};
+    free(rest->live_columns);
     const bool counts = !numbers_are_floats(view->type) || search->best.plan.base == BASE_GRID;
     if (counts) /* what stayed the same may have been moved by less than a step */
         balance.live = balance.rows * balance.cols;
@@ -316,10 +323,8 @@ enum err search_low_rank(struct search *search)
     struct trials trials = {.ranks = best ? ladder_best : ladder_fast,
                             .count = best ? LENGTH(ladder_best) : LENGTH(ladder_fast),
                             .guess = 1};
-    if (!counts)
-        trials = (struct trials){.ranks = best ? around_best : around_fast,
-                                 .count = best ? LENGTH(around_best) : LENGTH(around_fast),
-                                 .guess = rank_guess(&balance, &found)};
+    if (!counts && !best)
+        trials = (struct trials){.ranks = guess_alone, .count = 1, .guess = rank_guess(&balance, &found)};
     /* numbers that are none make no factors; sums of their squares may not even be finite */
     if (found.energy > 1e-150 && found.energy < 1e150)
         e = ranks_try(search, &balance, &found, &trials);

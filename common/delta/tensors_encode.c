@@ -153,9 +153,11 @@ static void groups_make(struct work *work, size_t count)
         work->elements += work->pairs[i].rows * work->pairs[i].cols;
 }
 
+// NOLINTBEGIN(readability-non-const-parameter): the workers write them
 enum err tensors_encode(const struct tensor_files *files, const struct tensor_pair *pairs, size_t count,
                         const struct delta_options *options, const struct tensor_sink *sink, int *ret_methods,
                         int64_t *ret_bytes, struct err_info *info)
+// NOLINTEND(readability-non-const-parameter)
 {
     struct work work = {.files = files,
                         .pairs = pairs,

@@ -1,6 +1,9 @@
 /* Tensors there and back: every type, every number, with and without an old tensor, whatever the threads. */
 #include "tensor_kit.h"
 
+#include "common/delta/packed.h"
+#include "common/delta/tensor_encode.h"
+
 #include <math.h>
 
 enum { TYPES = TENSOR_I64 + 1 };
@@ -103,8 +106,9 @@ static void test_long_rows(void **state)
     (void)state;
     enum { COLS = 70001 };
     uint64_t seed = 3;
-    float *old = malloc(3 * COLS * sizeof *old), *new = malloc(3 * COLS * sizeof *new);
-    assert_true(old != NULL && new != NULL);
+    float *old = calloc(3UL * COLS, sizeof *old), *new = calloc(3UL * COLS, sizeof *new);
+    if (old == NULL || new == NULL)
+        abort();
     for (int i = 0; i < 3 * COLS; i++) {
         old[i] = (float)kit_normal(&seed);
         new[i] = i % 3 == 0 ? old[i] : (float)((double)old[i] + 1e-4 * kit_normal(&seed));
@@ -112,7 +116,7 @@ static void test_long_rows(void **state)
     struct kit kit;
     kit_init(&kit);
     kit_add(&kit, TENSOR_F32, 3, COLS, old, new);
-    kit_add(&kit, TENSOR_F32, 1, 3 * COLS, old, new);
+    kit_add(&kit, TENSOR_F32, 1, 3UL * COLS, old, new);
     const size_t size = kit_check(&kit);
     assert_true(size < kit.new.len / 2);
     kit_free(&kit);
@@ -147,8 +151,9 @@ static void test_threads(void **state)
     (void)state;
     enum { ELEMENTS = 1 << 18 };
     uint64_t seed = 11;
-    float *old = malloc(ELEMENTS * sizeof *old), *new = malloc(ELEMENTS * sizeof *new);
-    assert_true(old != NULL && new != NULL);
+    float *old = calloc(ELEMENTS, sizeof *old), *new = calloc(ELEMENTS, sizeof *new);
+    if (old == NULL || new == NULL)
+        abort();
     struct kit kit;
     kit_init(&kit);
     for (int tensor = 0; tensor < 4; tensor++) {
@@ -173,12 +178,23 @@ static void test_threads(void **state)
     free(new);
 }
 
+/* All that one group may need, at the largest, is within what a rebuild may take. */
+static void test_memory(void **state)
+{
+    (void)state;
+    const size_t most = 3 * residual_size(DELTA_BEST) + RESIDUAL_COLUMNS_MAX * sizeof(struct column) +
+                        PLAN_ACROSS_BYTES_MAX + BLOCK_BYTES_MAX + (size_t)512 * 1024;
+    assert_in_range(most, 1, KIT_MEMORY);
+    assert_in_range(packed_memory(), 1, PLAN_ACROSS_BYTES_MAX); /* a packed tensor has no factors */
+    assert_int_equal(PROFILE_COUNT, 3);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_names),          cmocka_unit_test(test_type_sizes), cmocka_unit_test(test_random_bits),
         cmocka_unit_test(test_special_floats), cmocka_unit_test(test_long_rows),  cmocka_unit_test(test_sizes),
-        cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_threads),        cmocka_unit_test(test_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
