@@ -183,7 +183,7 @@ static void test_memory(void **state)
 {
     (void)state;
     const size_t most = 3 * residual_size(DELTA_BEST) + RESIDUAL_COLUMNS_MAX * sizeof(struct column) +
-                        PLAN_ACROSS_BYTES_MAX + BLOCK_BYTES_MAX + (size_t)512 * 1024;
+                        PLAN_ACROSS_BYTES_MAX + BLOCK_BYTES_MAX + (size_t)384 * 1024;
     assert_in_range(most, 1, KIT_MEMORY);
     assert_in_range(packed_memory(), 1, PLAN_ACROSS_BYTES_MAX); /* a packed tensor has no factors */
     assert_int_equal(PROFILE_COUNT, 3);
