@@ -308,8 +308,9 @@ static void run_code(struct bin_model *m, const uint8_t *old, const uint8_t *new
     mix_bit *const slots[BIN_FLAG_INPUTS] = {
         &m->flags[0][flags & 0xfff], &m->flags[1][(flags & 0xff) << 8 | old],
         &m->flags[2][hash_of((past & 0xff) << 10 | (uint32_t)old << 2 | (flags & 3), 1) & 0xffff],
-        inputs < 4 ? NULL
-                   : &m->flags[3][hash_of((uint64_t)(past & 0xffffff) << 16 | (uint32_t)old << 8 | (flags & 15), 2) & 0xffff]};
+        inputs < 4
+            ? NULL
+            : &m->flags[3][hash_of((uint64_t)(past & 0xffffff) << 16 | (uint32_t)old << 8 | (flags & 15), 2) & 0xffff]};
     unsigned select = (flags & 0xf) | (m->same < 4 ? 0u : m->same < 12 ? 16u : 32u);
     return mix_code_mixed(&m->coder, differs, slots, inputs, m->flag_weights[select], FLAG_LIMIT, OP_RATE);
 }
