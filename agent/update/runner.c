@@ -40,25 +40,28 @@ enum err runner_run(const struct runner *runner, const struct update_row *row)
     cleanup_manifest struct manifest *manifest = NULL;
     char dir[VERSION_PATH_SIZE];
     const char *current = update_current(row);
-    enum err e = runner_switch(runner, row);
-    if (e != ERR_OK)
-        return e;
+    enum err linked = runner_switch(runner, row);
+    /* A disk that cannot take a link must not keep the committed version from running: that is known to be good. */
+    if (linked != ERR_OK && (slot_is_agent(row->slot) || !text_eq(current, row->committed)))
+        return linked;
     if (slot_is_agent(row->slot))
         return self_follow(runner->self, row);
     if (current[0] == '\0') {
         supervisor_stop(runner->supervisor, row->slot);
         apps_stop(runner->apps, row->slot);
-        return ERR_OK;
+        return linked;
     }
-    e = versions_find(row->slot, current, dir, &manifest);
+    enum err e = versions_find(row->slot, current, dir, &manifest);
     if (e != ERR_OK)
         return e;
     if (manifest->kind == MANIFEST_APP) {
         supervisor_stop(runner->supervisor, row->slot);
-        return apps_run(runner->apps, row->slot, dir, &manifest, row->phase == UPDATE_PROBATION);
+        e = apps_run(runner->apps, row->slot, dir, &manifest, row->phase == UPDATE_PROBATION);
+    } else {
+        apps_stop(runner->apps, row->slot);
+        e = model_run(runner, row->slot, dir, manifest);
     }
-    apps_stop(runner->apps, row->slot);
-    return model_run(runner, row->slot, dir, manifest);
+    return e == ERR_OK ? linked : e;
 }
 
 const char *runner_running(const struct runner *runner, const char *slot)

@@ -86,9 +86,15 @@ class SmallDisk:
         self.mount.__exit__(*words)
 
     def leave_free(self, kib: int) -> None:
-        fs = os.statvfs(self.folder)
-        used = (fs.f_blocks - fs.f_bfree) * fs.f_frsize
-        _run("mount", "-o", f"remount,size={used + kib * 1024}", self.folder)
+        for tries in range(50):
+            fs = os.statvfs(self.folder)
+            used = (fs.f_blocks - fs.f_bfree) * fs.f_frsize
+            try:
+                _run("mount", "-o", f"remount,size={used + kib * 1024}", self.folder)
+                return
+            except OSError:  # somebody has written in between
+                if tries == 49:
+                    raise
 
 
 def loop_mounts(base: Path) -> str:
