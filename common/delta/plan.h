@@ -20,7 +20,7 @@ enum method {
 };
 
 /* Factors across a tensor that a rebuild has memory for. */
-enum { PLAN_ACROSS_BYTES_MAX = 5 << 18 };
+enum { PLAN_ACROSS_BYTES_MAX = 3 << 18 };
 
 /* What a pair comes to: rows that are too short to be of use are one long row, a kernel that divides nothing is none.
  */
