@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { RING = 512 * 1024, FLUSH = 64 * 1024 };
+enum { RING = 256 * 1024, FLUSH = 64 * 1024 };
 
 /* The last bytes of the new file are held in a ring, the older ones are read again. */
 struct rebuild {
