@@ -285,7 +285,7 @@ def spread(items: list, most: int) -> list:
 
 
 # Points per scenario and program in the short form; of kills at least one of each system call that a program makes at all.
-SHORT = {"kill": 24, "cut": 16, "cut-noauto": 8, "error": 24, "full": 12}
+SHORT = {"kill": 16, "cut": 10, "cut-noauto": 5, "error": 14, "full": 10}
 MODEL_SIDE = ("selftest", "infer")  # they only read: their disk is of little interest
 
 
