@@ -26,7 +26,7 @@ enum mixer_kind {
 struct model {
     struct {
         struct counter zero[9][4096];
-        struct counter length[6][1024][TREE];
+        struct counter length[8][1024][TREE];
         struct counter sign[5][2048];
         struct counter mantissa[3][512][4];
         struct counter wide[3][256][2];
@@ -107,10 +107,12 @@ ALWAYS_INLINE void model_lengths(struct model *model, const struct place *place)
     model->at[1] =
         set[1][clamp(place->expected - ulp + 24, 0, 255) * 4 + (place->row_zeros > 1) * 2 + (place->column_zeros > 1)];
     model->at[2] = set[2][over(place->row_level, ulp, 3, 32) * 32 + over(place->level, ulp, 3, 32)];
-    model->at[3] = set[3][over((place->near + place->level) >> 1, ulp, 3, 32) * 32 + (int)(place->phase & 31)];
-    model->at[4] = set[4][clamp(place->scale >> 2, 0, 15) * 64 + place->magnitude];
-    model->at[5] = set[5][clamp(place->scale >> 2, 0, 15) * 64 + place->hint];
-    model->inputs = 6;
+    model->at[3] = set[3][over(place->left, ulp, 2, 64) * 16 + zeros];
+    model->at[4] = set[4][over((place->up + place->level) >> 1, ulp, 2, 64) * 16 + zeros];
+    model->at[5] = set[5][over((place->near + place->level) >> 1, ulp, 3, 32) * 32 + (int)(place->phase & 31)];
+    model->at[6] = set[6][clamp(place->scale >> 2, 0, 15) * 64 + place->magnitude];
+    model->at[7] = set[7][clamp(place->scale >> 2, 0, 15) * 64 + place->hint];
+    model->inputs = 8;
     model->mixer = &model->weights[MIX_LENGTH + 32 * ((place->row_zeros > 1) + (place->column_zeros > 1))];
     model->speed = 0.004F;
 }

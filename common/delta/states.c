@@ -30,21 +30,15 @@ enum err states_take(struct states *states, size_t bytes, struct err_info *info)
     return ERR_OK;
 }
 
-/* Factors are few: one context is enough for them, also at `best`, and takes a tenth of the memory. */
-static enum delta_effort effort_of(const struct states *states, enum profile profile)
-{
-    return profile == PROFILE_FACTORS ? DELTA_FAST : states->effort;
-}
-
 static enum err residual_of(struct states *states, enum profile profile, struct residual **ret_residual,
                             struct err_info *info)
 {
     struct residual **residual = &states->residuals[profile];
     if (*residual == NULL) {
-        enum err e = states_take(states, residual_size(effort_of(states, profile)), info);
+        enum err e = states_take(states, residual_size(states->effort), info);
         if (e != ERR_OK)
             return e;
-        *residual = residual_new(effort_of(states, profile));
+        *residual = residual_new(states->effort);
         if (*residual == NULL)
             return ERR_NO_MEMORY;
     }
@@ -96,7 +90,7 @@ void states_reset(struct states *states)
 {
     for (int i = 0; i < PROFILE_COUNT; i++) {
         if (states->residuals[i] != NULL)
-            states->memory -= residual_size(effort_of(states, (enum profile)i));
+            states->memory -= residual_size(states->effort);
         residual_free(states->residuals[i]);
         states->residuals[i] = NULL;
     }
