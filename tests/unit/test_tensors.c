@@ -182,9 +182,8 @@ static void test_threads(void **state)
 static void test_memory(void **state)
 {
     (void)state;
-    const size_t most = 3 * residual_size(DELTA_BEST) +
-                        RESIDUAL_COLUMNS_MAX * sizeof(struct column) + PLAN_ACROSS_BYTES_MAX + BLOCK_BYTES_MAX +
-                        (size_t)384 * 1024;
+    const size_t most = 3 * residual_size(DELTA_BEST) + RESIDUAL_COLUMNS_MAX * sizeof(struct column) +
+                        PLAN_ACROSS_BYTES_MAX + BLOCK_BYTES_MAX + (size_t)384 * 1024;
     assert_in_range(most, 1, 13 << 19);
     assert_in_range(most - PLAN_ACROSS_BYTES_MAX + packed_memory(), 1, KIT_MEMORY); /* a packed one has no factors */
     assert_int_equal(PROFILE_COUNT, 3);
