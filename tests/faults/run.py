@@ -281,7 +281,7 @@ def spread(items: list, most: int) -> list:
     """`most` of the items at even distances, the first and the last among them."""
     if len(items) <= most:
         return list(items)
-    return [items[i] for i in sorted({round(i * (len(items) - 1) / (most - 1)) for i in range(most)})]
+    return [items[i] for i in sorted({round(i * (len(items) - 1) / max(most - 1, 1)) for i in range(most)})]
 
 
 # Points per scenario and program in the short form; of kills at least one of each system call that a program makes at all.
