@@ -44,7 +44,7 @@ static size_t probes_take(const struct tensor_data *data, struct probe *ret_prob
 /* The ratio new/old around which most probes are: the middle of the narrowest stretch that holds a sixth of them. */
 static double ratio_find(const struct probe *probes, size_t count)
 {
-    double ratios[PROBES];
+    double ratios[PROBES] = {0};
     for (size_t i = 0; i < count; i++)
         ratios[i] = (double)probes[i].new / (double)probes[i].old;
     qsort(ratios, count, sizeof ratios[0], ratio_compare);

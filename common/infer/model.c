@@ -1,9 +1,9 @@
 #include "common/infer/model.h"
 
-#include "common/infer/quiet.h"
 #include "common/base/cleanup.h"
 #include "common/base/file.h"
 #include "common/base/text.h"
+#include "common/infer/quiet.h"
 
 #include <inttypes.h>
 #include <malloc.h>

@@ -1,8 +1,8 @@
 #pragma once
 /* One model: the bytes that were hashed are the bytes that run. One thread. */
 
-#include "common/infer/runtime.h"
 #include "common/base/crypt.h"
+#include "common/infer/runtime.h"
 
 #include <stddef.h>
 #include <stdint.h>

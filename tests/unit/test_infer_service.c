@@ -1,11 +1,11 @@
 /* muster-infer without its process: the real digits model in ONNX Runtime, what is counted, and every refusal. */
-#include "common/infer/model.h"
 #include "agent/infer/service.h"
 #include "common/base/cleanup.h"
 #include "common/base/file.h"
 #include "common/base/json.h"
 #include "common/base/text.h"
 #include "common/bundle/bundle.h"
+#include "common/infer/model.h"
 #include "common/wire/histogram.h"
 #include "common/wire/profile.h"
 #include "tests/unit/unit.h"
