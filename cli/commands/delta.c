@@ -1,6 +1,7 @@
 /* Deltas between two versions of a file: all of it works offline. */
 #include "cli/bundle.h"
 #include "cli/commands.h"
+#include "cli/rebuild.h"
 #include "cli/table.h"
 #include "cli/terminal.h"
 
@@ -181,7 +182,7 @@ static enum err apply(struct cli *cli)
     if (e == ERR_OK)
         e = out_open(cli, option_text(cli, "out"), (const int[FILES_MAX]){old, delta}, &out);
     if (e == ERR_OK)
-        e = delta_apply(old, delta, out.fd, NULL, &cli->info);
+        e = rebuild(old, delta, out.fd, &cli->info);
     if (e == ERR_OK)
         e = out_commit(cli, &out);
     if (e == ERR_OK && wants_json(cli))
