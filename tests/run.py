@@ -84,7 +84,7 @@ def main() -> int:
     build = (ROOT / arguments.build).resolve()
     begin = time.monotonic()
     words = ["-q", "--durations=5"] + (["--deselect", "tests/integration/test_console.py"] if arguments.skip_console else [])
-    results = [unit(build), fuzz(build), pytest(build, words)]
+    results = [unit(build), fuzz(build), *([] if arguments.skip_faults else [faults(build, [])]), pytest(build, words)]
     passed, failed = (sum(r[i] for r in results) for i in (0, 1))
     print(f"all tests ran in {time.monotonic() - begin:.0f} s")
     print(f"{passed} passed, {failed} failed")
