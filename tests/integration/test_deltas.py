@@ -237,7 +237,7 @@ def test_child_is_meek(lab, fleet, maker):
     fleet.run("meek-1", "meek", one["id"])
     pid = wait_for("a child", lambda: children(server), 30, 0.005)[0]
     wait_for("it to be nice", lambda: os.getpriority(os.PRIO_PROCESS, pid) == 19, 5, 0.005)
-    assert run(["ionice", "-p", str(pid)]).stdout.strip() == "idle"
+    wait_for("its disk class to be idle", lambda: run(["ionice", "-p", str(pid)]).stdout.strip() == "idle", 5, 0.005)
     program = (BUILD / "musterd").read_bytes()
     sanitized = b"__asan_init" in program or b"__tsan_init" in program
     with open(f"/proc/{pid}/limits") as f:
@@ -346,10 +346,12 @@ def test_device_takes_the_delta(real):
 
 @pytest.mark.parametrize("where,version", [("cache", "3.0.0"), ("database", "4.0.0")])
 def test_device_takes_the_whole_when_the_delta_is_damaged(real, where, version):
-    """Behind the server's back: wrong bytes that it serves, or bytes that it finds wrong itself."""
+    """Behind the server's back: wrong bytes that it serves, or bytes that it finds wrong itself. Those it makes again, the same bytes:
+    a device that asks a second time may get them."""
     before = next(iter(real.running().values()))
     wanted = real.upload(version, "cnn_v1.onnx" if before in ("2.0.0", "4.0.0") else "cnn_v2_ft_long.onnx")
-    sha = wait_state(real, f"digits@{version}", before, "ready")["object_sha256"]
+    ready = wait_state(real, f"digits@{version}", before, "ready")
+    sha = ready["object_sha256"]
     assert real.call("GET", f"/api/v1/objects/{sha}")[0] == 200
     cached = real.server.base / "cache" / sha[:2] / sha
     if where == "cache":
@@ -363,5 +365,6 @@ def test_device_takes_the_whole_when_the_delta_is_damaged(real, where, version):
                  f" (SELECT blob FROM object WHERE sha256 = '{sha}')")
     real.wait_rollout(real.roll_out(version), "completed")
     assert real.running() == {"real": version}
-    assert downloaded(real) >= int(wanted["size"]), "the whole bundle"
+    again = where == "database" and downloaded(real) == int(ready["size"])
+    assert again or downloaded(real) >= int(wanted["size"]), "the whole bundle"
     assert f"sha256={sha}" in real.server.log.read_text()
