@@ -8,6 +8,7 @@
 #include "common/base/conf.h"
 #include "common/base/file.h"
 #include "common/base/log.h"
+#include "common/base/process.h"
 #include "common/base/text.h"
 #include "common/base/version.h"
 
@@ -92,18 +93,6 @@ static enum err path_take(const struct conf *conf, const char *key, char out[PAT
     return ERR_OK;
 }
 
-/* The program that was built or installed together with the one at path. */
-static bool program_beside(const char *path, const char *name, char out[PATH_MAX])
-{
-    static const char *const places[] = {"", "../libexec/muster/"};
-    const char *slash = strrchr(path, '/');
-    for (size_t i = 0; slash != NULL && i < 2; i++)
-        if (snprintf(out, PATH_MAX, "%.*s/%s%s", (int)(slash - path), path, places[i], name) < PATH_MAX &&
-            access(out, X_OK) == 0)
-            return true;
-    return false;
-}
-
 /* The configured program, or the one that belongs to this version, or the one that was installed. */
 static enum err program_find(const struct conf *conf, const struct launch *launch, const char *key, const char *name,
                              char out[PATH_MAX], struct err_info *info)
@@ -112,12 +101,9 @@ static enum err program_find(const struct conf *conf, const struct launch *launc
     enum err e = path_take(conf, key, out, info);
     if (e != ERR_OK)
         return e;
-    ssize_t n = readlink("/proc/self/exe", here, sizeof here - 1);
-    if (out[0] == '\0' && n > 0) {
-        here[n] = '\0';
-        if (program_beside(here, name, out) || program_beside(launch->launcher, name, out))
-            return ERR_OK;
-    }
+    if (out[0] == '\0' && process_exe(here) &&
+        (process_beside(here, name, out) || process_beside(launch->launcher, name, out)))
+        return ERR_OK;
     if (access(out, X_OK) == 0)
         return ERR_OK;
     return err_field(info, ERR_NOT_FOUND, key, "%s: %s is not a program: %s", key, out, strerror(errno));

@@ -1,6 +1,7 @@
 #include "cli/rebuild.h"
 
 #include "common/base/cleanup.h"
+#include "common/base/process.h"
 #include "common/base/text.h"
 #include "common/delta/delta.h"
 
@@ -13,23 +14,6 @@
 #include <unistd.h>
 
 enum { ANSWER_MAX = ERR_CODE_MAX + 2 * ERR_TEXT_MAX + 3 };
-
-static bool program_find(char out[PATH_MAX])
-{
-    static const char *const places[] = {"", "../libexec/muster/"};
-    char here[PATH_MAX];
-    ssize_t n = readlink("/proc/self/exe", here, sizeof here - 1);
-    if (n <= 0)
-        return false;
-    here[n] = '\0';
-    *(strrchr(here, '/') + 1) = '\0';
-    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
-        int len = snprintf(out, PATH_MAX, "%s%smuster-delta", here, places[i]);
-        if (len > 0 && len < PATH_MAX && access(out, X_OK) == 0)
-            return true;
-    }
-    return false;
-}
 
 /* In the child: never returns. */
 [[gnu::noreturn]] static void child_become(const char *program, const int fds[3], int answer)
@@ -90,10 +74,11 @@ static enum err child_end(pid_t child, char *answer, struct err_info *info)
 
 enum err rebuild(int old_fd, int delta_fd, int out_fd, struct err_info *info)
 {
+    char here[PATH_MAX];
     char program[PATH_MAX];
     char answer[ANSWER_MAX];
     int ends[2];
-    if (!program_find(program))
+    if (!process_exe(here) || !process_beside(here, "muster-delta", program))
         return delta_apply(old_fd, delta_fd, out_fd, NULL, info);
     if (pipe2(ends, O_CLOEXEC) != 0)
         return err_set(info, err_from_errno(errno), "cannot make a pipe: %s", strerror(errno));

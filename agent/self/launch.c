@@ -1,6 +1,7 @@
 #include "agent/self/launch.h"
 
 #include "common/base/log.h"
+#include "common/base/process.h"
 #include "common/base/text.h"
 
 #include <errno.h>
@@ -20,8 +21,7 @@ enum { LAUNCHES_MAX = 10 /* changes of mind in one go; each takes a version back
 static void exe_read(char out[PATH_MAX])
 {
     static const char gone[] = " (deleted)";
-    ssize_t n = readlink("/proc/self/exe", out, PATH_MAX - 1);
-    out[n > 0 ? n : 0] = '\0';
+    (void)process_exe(out);
     size_t len = strlen(out);
     if (len > sizeof gone - 1 && text_eq(out + len - (sizeof gone - 1), gone))
         out[len - (sizeof gone - 1)] = '\0';

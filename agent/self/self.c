@@ -4,6 +4,7 @@
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"
+#include "common/base/process.h"
 #include "common/base/text.h"
 
 #include <fcntl.h>
@@ -33,10 +34,8 @@ static void dir_find(char ret_dir[TRIAL_DIR_SIZE])
     char exe[PATH_MAX];
     static const char below[] = "/slots/agent/";
     ret_dir[0] = '\0';
-    ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
-    if (n <= 0 || getcwd(here, sizeof here) == NULL)
+    if (!process_exe(exe) || getcwd(here, sizeof here) == NULL)
         return;
-    exe[n] = '\0';
     if (!text_starts(exe, here) || !text_starts(exe + strlen(here), below))
         return;
     const char *name = exe + strlen(here) + strlen(below);
