@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from appkit import processes_of
 from stack import BUILD
 
 QUIET_S = 12.0  # without a line of the log the agent is taken to wait for something; the machine may be busy
@@ -194,22 +195,9 @@ class Device:
                 return hashlib.sha256((exe.parent / "manifest.json").read_bytes()).hexdigest()
         return ""
 
-    def survivors(self, state: Path) -> list[int]:
-        """Processes of the slot's app: those that its agent has started, and theirs."""
-        want = f"MUSTER_STATE={state}/data/{self.slot}".encode()
-        found = []
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit():
-                try:
-                    if want in (entry / "environ").read_bytes().split(b"\0"):
-                        found.append(int(entry.name))
-                except OSError:
-                    pass
-        return found
-
     def power_off(self, state: Path) -> None:
         """Ends what a killed agent's app had started: without power it would not run, either."""
-        for pid in self.survivors(state):
+        for pid in processes_of(state, self.slot):
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
@@ -294,7 +282,7 @@ class Device:
         if outcome == "new" and strict and "committed" not in told:
             raise Broken("silent", "the update has succeeded, and no report in the spool says so")
         self.check_leftovers(state, row)
-        left = self.survivors(state) if self.slot == "app" else []
+        left = processes_of(state, self.slot) if self.slot == "app" else []
         if left:
             self.power_off(state)
             raise Broken("leftover", f"{len(left)} processes of the app still run")
