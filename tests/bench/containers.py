@@ -4,73 +4,32 @@ from __future__ import annotations
 
 import json
 import struct
+import sys
 from pathlib import Path
 
 import numpy as np
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+from protobuf import field, fields  # noqa: E402
 
 FLOAT, UINT8, INT8, FLOAT16 = 1, 2, 3, 10  # TensorProto.DataType
 TYPES = {np.dtype(np.float32): FLOAT, np.dtype(np.uint8): UINT8, np.dtype(np.int8): INT8, np.dtype(np.float16): FLOAT16}
 NUMPY = {number: kind for kind, number in TYPES.items()}
 
 
-# ---- protobuf ----
-
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value >= 0x80:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
-def _field(number: int, value) -> bytes:
-    """An int is a varint, a float a fixed32, everything else has a length."""
-    if isinstance(value, int):
-        return _varint(number << 3) + _varint(value)
-    if isinstance(value, float):
-        return _varint(number << 3 | 5) + struct.pack("<f", value)
-    if isinstance(value, str):
-        value = value.encode()
-    return _varint(number << 3 | 2) + _varint(len(value)) + value
-
-
-def _read_varint(data: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = data[at]
-        value |= (byte & 0x7F) << shift
-        at, shift = at + 1, shift + 7
-        if byte < 0x80:
-            return value, at
-
-
-def _fields(data: bytes, at: int, end: int):
-    """(number, offset or value, length; None for a varint)."""
-    while at < end:
-        key, at = _read_varint(data, at)
-        if key & 7 == 0:
-            value, at = _read_varint(data, at)
-            yield key >> 3, value, None
-            continue
-        length, at = _read_varint(data, at) if key & 7 == 2 else ({5: 4, 1: 8}[key & 7], at)
-        yield key >> 3, at, length
-        at += length
-
-
 # ---- ONNX ----
 
 def attribute(name: str, value) -> bytes:
     if isinstance(value, float):
-        return _field(1, name) + _field(2, value) + _field(20, 1)
+        return field(1, name) + field(2, value) + field(20, 1)
     if isinstance(value, int):
-        return _field(1, name) + _field(3, value) + _field(20, 2)
-    return _field(1, name) + b"".join(_field(8, v) for v in value) + _field(20, 7)
+        return field(1, name) + field(3, value) + field(20, 2)
+    return field(1, name) + b"".join(field(8, v) for v in value) + field(20, 7)
 
 
 def tensor(name: str, array: np.ndarray) -> bytes:
-    dims = b"".join(_field(1, n) for n in array.shape)
-    return dims + _field(2, TYPES[array.dtype]) + _field(8, name) + _field(9, array.tobytes())
+    dims = b"".join(field(1, n) for n in array.shape)
+    return dims + field(2, TYPES[array.dtype]) + field(8, name) + field(9, array.tobytes())
 
 
 class Onnx:
@@ -86,31 +45,31 @@ class Onnx:
     def node(self, op: str, inputs: list[str], output: str = "", **attributes) -> str:
         self.count += 1
         output = output or f"{op}_{self.count}"
-        parts = [_field(1, i) for i in inputs] + [_field(2, output), _field(3, f"node_{self.count}"), _field(4, op)]
-        self.nodes.append(b"".join(parts + [_field(5, attribute(k, v)) for k, v in sorted(attributes.items())]))
+        parts = [field(1, i) for i in inputs] + [field(2, output), field(3, f"node_{self.count}"), field(4, op)]
+        self.nodes.append(b"".join(parts + [field(5, attribute(k, v)) for k, v in sorted(attributes.items())]))
         return output
 
     def write(self, path: Path, shape: list[int], outputs: int, output: str) -> None:
         def value(name, dims):
-            shape_proto = b"".join(_field(1, _field(1, d) if d > 0 else _field(2, "n")) for d in dims)
-            return _field(1, name) + _field(2, _field(1, _field(1, FLOAT) + _field(2, shape_proto)))
+            shape_proto = b"".join(field(1, field(1, d) if d > 0 else field(2, "n")) for d in dims)
+            return field(1, name) + field(2, field(1, field(1, FLOAT) + field(2, shape_proto)))
 
-        graph = b"".join([*(_field(1, n) for n in self.nodes), _field(2, "bench"), *(_field(5, t) for t in self.tensors),
-                          _field(11, value("input", shape)), _field(12, value(output, [shape[0], outputs]))])
-        path.write_bytes(_field(1, 8) + _field(2, "muster-bench") + _field(7, graph) + _field(8, _field(2, 13)))
+        graph = b"".join([*(field(1, n) for n in self.nodes), field(2, "bench"), *(field(5, t) for t in self.tensors),
+                          field(11, value("input", shape)), field(12, value(output, [shape[0], outputs]))])
+        path.write_bytes(field(1, 8) + field(2, "muster-bench") + field(7, graph) + field(8, field(2, 13)))
 
 
 def onnx_places(data: bytes) -> dict[str, tuple[np.dtype, tuple[int, ...], int, int]]:
     """Type, shape, offset and length of every initializer that has raw data."""
     places = {}
-    for number, at, length in _fields(data, 0, len(data)):
+    for number, at, length in fields(data, 0, len(data)):
         if number != 7 or length is None:
             continue
-        for inner, start, size in _fields(data, at, at + length):
+        for inner, start, size in fields(data, at, at + length):
             if inner != 5 or size is None:
                 continue
             dims, kind, name, raw = [], 0, "", None
-            for f, v, n in _fields(data, start, start + size):
+            for f, v, n in fields(data, start, start + size):
                 if f == 1 and n is None:
                     dims.append(v)
                 elif f == 2:

@@ -23,7 +23,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "packaging/demo"))
-sys.path.append(str(ROOT / "tests/integration"))
+sys.path += [str(ROOT / "tests/integration"), str(ROOT / "tests")]
 
 from device import Broken, Device, Inject, Run, copy_state  # noqa: E402
 from lab import Lab, standard  # noqa: E402

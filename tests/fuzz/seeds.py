@@ -9,8 +9,12 @@ import hashlib
 import io
 import json
 import struct
+import sys
 import tarfile
 from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+from protobuf import field, varint  # noqa: E402
 
 CORPUS = Path(__file__).resolve().parent / "corpus"
 
@@ -85,19 +89,6 @@ def signatures() -> None:
     put("minisig", "public", f"untrusted comment: u\n{blob(b'Ed', bytes(32))}\n".encode())
     secret = b"Ed\0\0B2" + bytes(32 + 16) + b"\1" * 8 + bytes(64 + 32)
     put("minisig", "secret", b"untrusted comment: u\n" + base64.b64encode(secret) + b"\n")
-
-
-def varint(n: int) -> bytes:
-    out = b""
-    while n >= 128:
-        out, n = out + bytes([n & 127 | 128]), n >> 7
-    return out + bytes([n])
-
-
-def field(number: int, data: bytes | int) -> bytes:
-    if isinstance(data, int):
-        return varint(number << 3) + varint(data)
-    return varint(number << 3 | 2) + varint(len(data)) + data
 
 
 def onnx(step: int) -> bytes:

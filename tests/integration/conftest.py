@@ -11,6 +11,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "packaging/demo"))
+sys.path.append(str(ROOT / "tests"))
 
 from stack import DATA, Agent, Musterctl, Postgres, Server, Stack, wait_for  # noqa: E402
 from sysfs import make_tree  # noqa: E402

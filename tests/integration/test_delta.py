@@ -8,6 +8,7 @@ import struct
 import subprocess
 
 import pytest
+from protobuf import field
 from stack import BUILD
 
 MUSTERCTL = BUILD / "musterctl"
@@ -15,19 +16,6 @@ MUSTERCTL = BUILD / "musterctl"
 
 def run(*argv, **options) -> subprocess.CompletedProcess:
     return subprocess.run([str(a) for a in (MUSTERCTL, "delta", *argv)], capture_output=True, text=True, timeout=120, check=False, **options)
-
-
-def varint(n: int) -> bytes:
-    out = b""
-    while n >= 128:
-        out, n = out + bytes([n & 127 | 128]), n >> 7
-    return out + bytes([n])
-
-
-def field(number: int, data: bytes | int) -> bytes:
-    if isinstance(data, int):
-        return varint(number << 3) + varint(data)
-    return varint(number << 3 | 2) + varint(len(data)) + data
 
 
 def model(seed: int, moved: float) -> bytes:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from protobuf import fields
 from stack import BUILD, DATA
 
 MUSTERCTL = BUILD / "musterctl"
@@ -65,35 +66,18 @@ def model_of(bundle: Path) -> bytes:
     return entries[1]
 
 
-def varint(data: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        value |= (data[at] & 0x7F) << shift
-        at, shift = at + 1, shift + 7
-        if data[at - 1] < 0x80:
-            return value, at
-
-
-def messages(data: bytes, at: int, end: int, wanted: int):
-    """Offset and length of each field of that number, of those that have a length."""
-    while at < end:
-        key, at = varint(data, at)
-        if key & 7 == 0:
-            _, at = varint(data, at)
-            continue
-        size, at = varint(data, at) if key & 7 == 2 else ({5: 4, 1: 8}[key & 7], at)
-        if key >> 3 == wanted:
-            yield at, size
-        at += size
+def messages(data: bytes, at: int, size: int, wanted: int):
+    """Offset and length of each field of that number in a message, of those that have a length."""
+    return ((start, length) for number, start, length in fields(data, at, at + size) if number == wanted and length is not None)
 
 
 def tensors(model: bytes) -> dict[str, tuple[int, int]]:
     """Where the numbers of each tensor of an ONNX file lie."""
     (graph, length), = messages(model, 0, len(model), 7)
     found = {}
-    for at, size in messages(model, graph, graph + length, 5):
-        name = next(model[n:n + k].decode() for n, k in messages(model, at, at + size, 8))
-        found[name] = next(messages(model, at, at + size, 9))
+    for at, size in messages(model, graph, length, 5):
+        name = next(model[n:n + k].decode() for n, k in messages(model, at, size, 8))
+        found[name] = next(messages(model, at, size, 9))
     return found
 
 
