@@ -20,11 +20,11 @@ SERVER_SRC := $(filter-out server/main.c,$(call sources,server))
 AGENT_SRC  := $(filter-out agent/main.c agent/infer/% agent/fetch/% agent/guard/%,$(call sources,agent))
 INFER_SRC  := $(filter-out agent/infer/main.c,$(call sources,agent/infer))
 FETCH_SRC  := $(filter-out agent/fetch/main.c,$(call sources,agent/fetch))
-CLI_SRC    := $(filter-out cli/main.c cli/rebuild/%,$(call sources,cli))
+CLI_SRC    := $(filter-out cli/main.c cli/full/%,$(call sources,cli))
 ALL_C      := $(COMMON_SRC) $(call sources,server) $(call sources,agent) $(call sources,cli)
 ALL_H      := $(wildcard common/*/*.h server/*.h server/*/*.h server/*/*/*.h agent/*/*.h cli/*.h cli/*/*.h)
 
-PROGRAMS := musterd muster-agent muster-infer muster-fetch muster-guard muster-delta musterctl
+PROGRAMS := musterd muster-agent muster-infer muster-fetch muster-guard musterctl musterctl-full
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/test_*.c))
 
 LIBS_COMMON = -larchive -linih -ljansson -lzstd -ldivsufsort -lcrypto -ldl -lm
@@ -87,8 +87,8 @@ $(BUILD)/muster-infer: LIBS =
 $(BUILD)/muster-fetch: $(BUILD)/agent/fetch/main.o $(BUILD)/libfetch.a $(BUILD)/libcommon.a
 $(BUILD)/muster-fetch: LIBS = $(LIBS_CURL)
 $(BUILD)/musterctl: $(BUILD)/cli/main.o $(BUILD)/libcli.a $(BUILD)/libcommon.a
-$(BUILD)/musterctl: LIBS = $(LIBS_CURL)
-$(BUILD)/muster-delta: $(BUILD)/cli/rebuild/main.o $(BUILD)/libcommon.a
+$(BUILD)/musterctl-full: $(BUILD)/cli/full/main.o $(BUILD)/libcli.a $(BUILD)/libcommon.a
+$(BUILD)/musterctl-full: LIBS = $(LIBS_CURL)
 $(BUILD)/muster-guard: $(BUILD)/agent/guard/main.o
 $(BUILD)/muster-guard: LIBS_COMMON =
 $(addprefix $(BUILD)/,$(PROGRAMS)):
@@ -229,7 +229,7 @@ install: programs web ## into $(DESTDIR)$(PREFIX) and $(DESTDIR)/etc/muster
 	install -d $(DESTDIR)$(PREFIX)/share/muster/migrations $(DESTDIR)$(PREFIX)/share/muster/mosquitto $(DESTDIR)/etc/muster/keys
 	install -m 755 $(BUILD)/musterctl $(DESTDIR)$(PREFIX)/bin
 	install -m 755 $(BUILD)/musterd $(BUILD)/muster-agent $(DESTDIR)$(PREFIX)/sbin
-	install -m 755 $(addprefix $(BUILD)/,$(filter muster-fetch muster-infer muster-guard muster-delta,$(PROGRAMS))) $(DESTDIR)$(PREFIX)/libexec/muster
+	install -m 755 $(addprefix $(BUILD)/,$(filter muster-fetch muster-infer muster-guard musterctl-full,$(PROGRAMS))) $(DESTDIR)$(PREFIX)/libexec/muster
 	install -m 644 migrations/*.sql $(DESTDIR)$(PREFIX)/share/muster/migrations
 	install -m 644 packaging/mosquitto/mosquitto.conf.in packaging/mosquitto/acl $(DESTDIR)$(PREFIX)/share/muster/mosquitto
 	install -m 644 packaging/systemd/*.service $(DESTDIR)$(PREFIX)/lib/systemd/system

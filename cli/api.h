@@ -45,6 +45,3 @@ void body_int(const struct cli *cli, json_t *body, const char *key, const char *
 
 /* The file of the token that login keeps; "" when there is no home directory. */
 void token_path(const struct cli *cli, char *out, size_t size);
-
-/* Prints a problem or info of a failed command to stderr: what, why, next, request id. */
-void error_print(const struct cli *cli, enum err e);

@@ -21,9 +21,6 @@ json_t *bundle_json(const struct manifest *m, const struct bundle_keys *keys, co
 /* How the payload entries travel, as an array of {file, path, form, size, old_sha256, …}. NULL: no memory. */
 json_t *bundle_parts_json(const struct manifest *m, const struct bundle_part *parts);
 
-/* --effort, fast or best; without it the fallback. */
-[[nodiscard]] enum err bundle_effort(struct cli *cli, enum delta_effort fallback, enum delta_effort *ret_effort);
-
 /* A directory in $TMPDIR; file_remove_tree() it. */
 enum { BUNDLE_SCRATCH = 256 };
 [[nodiscard]] enum err bundle_scratch(struct cli *cli, char ret_path[BUNDLE_SCRATCH]);
@@ -33,8 +30,4 @@ enum { BUNDLE_SCRATCH = 256 };
     {                                                                                                                  \
         "required", OPTION_INT, "N", "how many different trusted keys must have signed (default: 1)", false, 1,        \
             BUNDLE_KEYS_MAX                                                                                            \
-    }
-#define BUNDLE_EFFORT_OPTION(usual)                                                                                    \
-    {                                                                                                                  \
-        "effort", OPTION_TEXT, "fast|best", "how hard to look for what is small (default: " usual ")", false, 0, 0     \
     }

@@ -23,9 +23,9 @@ static int name_match(const char *name, int argc, char **argv)
     return words;
 }
 
-static const struct command *command_find(int argc, char **argv, int *ret_words)
+const struct command *command_find(const struct command *const *tables, int argc, char **argv, int *ret_words)
 {
-    for (const struct command *const *table = command_tables; *table != NULL; table++)
+    for (const struct command *const *table = tables; *table != NULL; table++)
         for (const struct command *c = *table; c->name != NULL; c++) {
             int words = name_match(c->name, argc, argv);
             if (words > 0) {
@@ -36,10 +36,10 @@ static const struct command *command_find(int argc, char **argv, int *ret_words)
     return NULL;
 }
 
-static bool is_group(const char *word)
+static bool is_group(const struct command *const *tables, const char *word)
 {
     size_t n = strlen(word);
-    for (const struct command *const *table = command_tables; *table != NULL; table++)
+    for (const struct command *const *table = tables; *table != NULL; table++)
         for (const struct command *c = *table; c->name != NULL; c++)
             if (strncmp(c->name, word, n) == 0 && c->name[n] == ' ')
                 return true;
@@ -50,7 +50,7 @@ static enum err command_unknown(struct cli *cli, int argc, char **argv)
 {
     enum err e =
         usage_error(cli, "there is no command \"%.60s%s%.60s\"", argv[0], argc > 1 ? " " : "", argc > 1 ? argv[1] : "");
-    if (is_group(argv[0]))
+    if (is_group(cli->tables, argv[0]))
         err_next(&cli->info, "`musterctl %s --help` lists the commands.", argv[0]);
     else
         err_next(&cli->info, "`musterctl --help` lists the commands.");
@@ -158,8 +158,8 @@ enum err command_parse(struct cli *cli, int argc, char **argv, bool *ret_help)
     int words = 0;
     if (argc <= 0)
         return usage_error(cli, "a command is missing; `musterctl --help` lists them");
-    cli->command = command_find(argc, argv, &words);
-    if (help_asked(argc, argv) && (cli->command != NULL || is_group(argv[0]))) {
+    cli->command = command_find(cli->tables, argc, argv, &words);
+    if (help_asked(argc, argv) && (cli->command != NULL || is_group(cli->tables, argv[0]))) {
         *ret_help = true;
         return ERR_OK;
     }
@@ -248,10 +248,10 @@ void command_help(const struct command *c)
     printf("\nSettings like --server and --output are listed by `musterctl --help`.\n");
 }
 
-enum err command_list(const char *prefix, struct buf *out)
+enum err command_list(const struct command *const *tables, const char *prefix, struct buf *out)
 {
     enum err e = ERR_OK;
-    for (const struct command *const *table = command_tables; e == ERR_OK && *table != NULL; table++)
+    for (const struct command *const *table = tables; e == ERR_OK && *table != NULL; table++)
         for (const struct command *c = *table; e == ERR_OK && c->name != NULL; c++) {
             char call[64];
             (void)snprintf(call, sizeof call, "%s %s", c->name, c->words);

@@ -51,19 +51,21 @@ struct given {
 
 /* One run of musterctl. What a command needs, and what it says when it fails. */
 struct cli {
+    const struct command *const *tables; /* the commands that there are, NULL-terminated */
     const struct conf *conf;
     const struct command *command;
     size_t word_count, given_count;
-    const char *words[CLI_WORDS_MAX]; /* borrowed from argv */
-    struct given *given;              /* owned */
-    struct https *https;              /* made by the first request; owned */
-    bool usage;                       /* the error is in how it was called: exit status 2 */
-    json_t *problem;                  /* what the API answered when it refused, owned; then info is empty */
+    const char *words[CLI_WORDS_MAX];                 /* borrowed from argv */
+    struct given *given;                              /* owned */
+    struct https *https;                              /* made by the first request, owned: */
+    struct https *(*https_free)(struct https *https); /* what frees it */
+    bool usage;                                       /* the error is in how it was called: exit status 2 */
+    json_t *problem; /* what the API answered when it refused, owned; then info is empty */
     struct err_info info;
 };
 
-/* Every table, NULL-terminated (cli/commands.c). */
-extern const struct command *const command_tables[];
+/* The command that argv begins with, NULL when none of the tables has it. ret_words: how many words its name has. */
+const struct command *command_find(const struct command *const *tables, int argc, char **argv, int *ret_words);
 
 /* Finds the command that argv begins with and reads the rest. ERR_INVALID with cli->usage set and info filled.
  * ret_help: help was asked for; then nothing but cli->command is filled, and that may be NULL. */
@@ -73,7 +75,7 @@ extern const struct command *const command_tables[];
 void command_help(const struct command *command);
 
 /* Appends the list of all commands whose name begins with prefix ("" for all), one line each. */
-[[nodiscard]] enum err command_list(const char *prefix, struct buf *out);
+[[nodiscard]] enum err command_list(const struct command *const *tables, const char *prefix, struct buf *out);
 
 /* Options of this run. Text and list values are borrowed from argv. */
 const char *option_text(const struct cli *cli, const char *name); /* NULL when absent */
@@ -86,10 +88,10 @@ const char *option_item(const struct cli *cli, const char *name, size_t i);
 [[nodiscard, gnu::format(printf, 2, 3)]] enum err usage_error(struct cli *cli, const char *fmt, ...);
 
 /* The settings table of musterctl, and the order that lets settings stand anywhere: those in argv are moved to its
- * front, as conf_load wants them. out has room for argc + 1 pointers. */
+ * front, as conf_load wants them. out has room for argc + 1 pointers. Returns where in it the command begins. */
 extern const struct conf_option settings_options[];
 extern const size_t settings_count;
-void settings_first(int argc, char **argv, char **out);
+int settings_first(int argc, char **argv, char **out);
 
 /* --output json was asked for. */
 bool wants_json(const struct cli *cli);

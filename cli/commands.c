@@ -1,6 +1,5 @@
 #include "cli/commands.h"
 
-/* In the order of help. */
 const struct command *const command_tables[] = {
     commands_login,         commands_fleet,         commands_device,
     commands_rollout,       commands_rollout_watch, commands_bundle_store,

@@ -1,7 +1,9 @@
 #pragma once
-/* The tables of commands, one per file in cli/commands/. */
+/* The tables of commands, one per file in cli/commands/, and all of them, NULL-terminated, in the order of help. */
 
 #include "cli/command.h"
+
+extern const struct command *const command_tables[];
 
 extern const struct command commands_login[];
 extern const struct command commands_fleet[];

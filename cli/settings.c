@@ -34,14 +34,16 @@ static bool is_setting(const char *arg)
     return names_setting(arg, "config");
 }
 
-void settings_first(int argc, char **argv, char **out)
+int settings_first(int argc, char **argv, char **out)
 {
-    size_t n = 0;
+    int n = 0;
+    int command = 0;
     int end = 1; /* behind the last word that may be a setting */
     while (end < argc && !text_eq(argv[end], "--"))
         end++;
     out[n++] = argv[0];
-    for (int pass = 0; pass < 2; pass++)
+    for (int pass = 0; pass < 2; pass++) {
+        command = n;
         for (int i = 1; i < argc; i++) {
             bool setting = i < end && is_setting(argv[i]);
             bool pair = setting && strchr(argv[i], '=') == NULL && i + 1 < argc;
@@ -52,7 +54,9 @@ void settings_first(int argc, char **argv, char **out)
             }
             i += pair ? 1 : 0;
         }
+    }
     out[n] = NULL;
+    return command;
 }
 
 bool wants_json(const struct cli *cli)

@@ -3,6 +3,7 @@
 #include "agent/self/launch.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"
+#include "common/base/process.h"
 #include "common/base/text.h"
 
 #include <errno.h>
@@ -131,17 +132,11 @@ static int child_over(struct guard *g, int status)
  * next to nothing takes this one's place. Returns when it is not there; then this one stays. */
 static void guard_shrink(const struct launch *launch, const struct guard *g)
 {
-    static const char *const places[] = {"", "../libexec/muster/"};
     char program[PATH_MAX];
     char pid[16];
     const char **argv = calloc((size_t)launch->argc + 4, sizeof *argv);
-    const char *slash = strrchr(launch->launcher, '/');
     (void)snprintf(pid, sizeof pid, "%d", (int)g->child);
-    for (size_t i = 0; argv != NULL && slash != NULL && i < 2; i++) {
-        if (snprintf(program, sizeof program, "%.*s/%smuster-guard", (int)(slash - launch->launcher), launch->launcher,
-                     places[i]) >= PATH_MAX ||
-            access(program, X_OK) != 0)
-            continue;
+    if (argv != NULL && process_beside(launch->launcher, "muster-guard", program)) {
         argv[0] = "muster-guard";
         argv[1] = pid;
         argv[2] = launch->launcher;

@@ -1,5 +1,6 @@
 /* What is different between two bundles, and the delta bundle from one to the other: all of it works offline. */
 #include "cli/bundle.h"
+#include "cli/effort.h"
 #include "cli/commands.h"
 #include "cli/table.h"
 #include "cli/terminal.h"
@@ -63,7 +64,7 @@ static enum err delta_make(struct cli *cli, struct two *t, const char *out, stru
     int tenth = 0;
     bool progress = option_given(cli, "progress");
     struct delta_options options = {.progress = progress ? terminal_percent : NULL, .user = &tenth};
-    enum err e = bundle_effort(cli, DELTA_BEST, &options.effort);
+    enum err e = effort_take(cli, DELTA_BEST, &options.effort);
     if (e == ERR_OK && t->scratch[0] == '\0')
         e = bundle_scratch(cli, t->scratch);
     if (e == ERR_OK)
@@ -284,7 +285,7 @@ static enum err diff(struct cli *cli)
 
 static const struct option delta_options[] = {
     {"out", OPTION_TEXT, "FILE", "where the delta bundle goes; -o FILE is the same", true, 0, 0},
-    BUNDLE_EFFORT_OPTION("best"),
+    EFFORT_OPTION("best"),
     {"progress", OPTION_FLAG, NULL, "show on stderr how far it is", false, 0, 0},
     BUNDLE_TRUST_OPTIONS,
     {.name = NULL},
@@ -292,7 +293,7 @@ static const struct option delta_options[] = {
 
 static const struct option diff_options[] = {
     {"delta", OPTION_FLAG, NULL, "make the delta bundle, too, and say how large it is", false, 0, 0},
-    BUNDLE_EFFORT_OPTION("best"),
+    EFFORT_OPTION("best"),
     {"progress", OPTION_FLAG, NULL, "show on stderr how far the delta is", false, 0, 0},
     {.name = NULL},
 };

@@ -1,7 +1,6 @@
 /* Deltas between two versions of a file: all of it works offline. */
-#include "cli/bundle.h"
 #include "cli/commands.h"
-#include "cli/rebuild.h"
+#include "cli/effort.h"
 #include "cli/table.h"
 #include "cli/terminal.h"
 
@@ -150,7 +149,7 @@ static enum err create(struct cli *cli)
     int tenth = 0;
     struct delta_options options = {.threads = (int)option_int(cli, "threads", 0), .user = &tenth};
     bool progress = option_given(cli, "progress");
-    enum err e = bundle_effort(cli, DELTA_BEST, &options.effort);
+    enum err e = effort_take(cli, DELTA_BEST, &options.effort);
     if (e == ERR_OK)
         e = in_open(cli, cli->words[0], &old);
     if (e == ERR_OK)
@@ -182,7 +181,7 @@ static enum err apply(struct cli *cli)
     if (e == ERR_OK)
         e = out_open(cli, option_text(cli, "out"), (const int[FILES_MAX]){old, delta}, &out);
     if (e == ERR_OK)
-        e = rebuild(old, delta, out.fd, &cli->info);
+        e = delta_apply(old, delta, out.fd, NULL, &cli->info);
     if (e == ERR_OK)
         e = out_commit(cli, &out);
     if (e == ERR_OK && wants_json(cli))
@@ -205,7 +204,7 @@ static enum err info(struct cli *cli)
 
 static const struct option create_options[] = {
     {"out", OPTION_TEXT, "FILE", "where the delta goes; -o FILE is the same", true, 0, 0},
-    BUNDLE_EFFORT_OPTION("best"),
+    EFFORT_OPTION("best"),
     {"threads", OPTION_INT, "N", "most threads (default: one per core)", false, 1, 256},
     {"progress", OPTION_FLAG, NULL, "show on stderr how far it is", false, 0, 0},
     {.name = NULL},

@@ -329,18 +329,19 @@ def resnet(name: str, weights: Callable[[Shelf], Weights], kind: str) -> Callabl
 # ---- what is no model ----
 
 def program(shelf: Shelf) -> Path:
-    return shelf.file("musterctl", lambda path: subprocess.run(["strip", "-o", path, shelf.build / "musterctl"], check=True))
+    return shelf.file("musterctl-full", lambda path: subprocess.run(["strip", "-o", path, shelf.build / "musterctl-full"], check=True))
 
 
 def relinked(shelf: Shelf) -> Path:
     """The same code at other addresses: linked in the other order, as when a file was added."""
     def make(path):
         objects = sorted((*shelf.build.glob("cli/**/*.o"), *shelf.build.glob("common/**/*.o")), reverse=True)
+        objects.remove(shelf.build / "cli/main.o")  # another program's
         settings = dict(re.findall(r"^(LIBS_\w+) *= *(.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE))
         libraries = f"{settings['LIBS_CURL']} {settings['LIBS_COMMON']}".split()
         subprocess.run(["gcc", "-pie", "-s", "-Wl,-z,relro,-z,now", "-pthread", "-o", path, *objects, *libraries], check=True)
 
-    return shelf.file("musterctl-relinked", make)
+    return shelf.file("musterctl-full-relinked", make)
 
 
 def recompiled(shelf: Shelf) -> Path:
@@ -348,11 +349,11 @@ def recompiled(shelf: Shelf) -> Path:
     def make(path):
         build = shelf.folder / "O1"
         env = {k: v for k, v in os.environ.items() if not k.startswith("MAKE")}  # not the settings of the make that runs us
-        subprocess.run(["make", "-s", f"-j{os.cpu_count()}", f"BUILD={build}", "CFLAGS=-O1", build / "musterctl"], cwd=ROOT, check=True,
+        subprocess.run(["make", "-s", f"-j{os.cpu_count()}", f"BUILD={build}", "CFLAGS=-O1", build / "musterctl-full"], cwd=ROOT, check=True,
                        stdout=subprocess.DEVNULL, env=env)
-        subprocess.run(["strip", "-o", path, build / "musterctl"], check=True)
+        subprocess.run(["strip", "-o", path, build / "musterctl-full"], check=True)
 
-    return shelf.file("musterctl-O1", make)
+    return shelf.file("musterctl-full-O1", make)
 
 
 def text_tar(path: Path, edited: bool) -> None:

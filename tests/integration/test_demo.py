@@ -28,8 +28,11 @@ def test_install(tmp_path):
     build = os.environ.get("MUSTER_BUILD", str(ROOT / "build"))
     subprocess.run(["make", "-s", f"BUILD={build}", "install", f"DESTDIR={tmp_path}"], cwd=ROOT, env=env, check=True, timeout=300)
     for path in ["bin/musterctl", "sbin/musterd", "sbin/muster-agent", "libexec/muster/muster-fetch", "libexec/muster/muster-infer",
+                 "libexec/muster/muster-guard", "libexec/muster/musterctl-full",
                  "share/muster/web/index.html", "share/muster/migrations/0001_skeleton.sql", "share/man/man8/musterd.8",
                  "lib/systemd/system/musterd.service", "lib/systemd/system/muster-agent.service"]:
         assert (tmp_path / "usr" / path).exists(), path
+    listed = subprocess.run([tmp_path / "usr/bin/musterctl", "bundle", "--help"], check=True, capture_output=True, text=True).stdout
+    assert "bundle verify" in listed  # it has found the rest of itself
     for name in ["musterd.conf", "muster-agent.conf"]:
         assert (tmp_path / "etc/muster" / name).exists()

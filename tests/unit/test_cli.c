@@ -23,7 +23,7 @@ static int words(char *line, char **out)
 static enum err parse(struct cli *cli, char *line, bool *ret_help)
 {
     char *argv[ARGS_MAX];
-    *cli = (struct cli){0};
+    *cli = (struct cli){.tables = command_tables};
     return command_parse(cli, words(line, argv), argv, ret_help);
 }
 
