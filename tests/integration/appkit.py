@@ -1,4 +1,4 @@
-"""Bundles of kind app and agent for tests, and the waiting that goes with them."""
+"""Bundles of kind app and agent for tests, roll-outs to one device, and the waiting that goes with them."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ def upload(lab, *args) -> dict:
     return lab.ctl.json("bundle", "upload", make_bundle(lab, *args))
 
 
-def slot_of(lab, device: str, slot: str) -> dict | None:
+def slot_of(lab, device: str, slot: str = "digits") -> dict | None:
     return next((s for s in lab.devices()[device]["slots"] if s["slot"] == slot), None)
 
 
-def wait_slot(lab, device: str, slot: str, timeout: float = 60, **expected) -> dict:
+def wait_slot(lab, device: str, slot: str = "digits", timeout: float = 60, **expected) -> dict:
     def probe():
         now = slot_of(lab, device, slot)
         return now if now and all(now[k] == v for k, v in expected.items()) else None
@@ -50,7 +50,8 @@ def wait_slot(lab, device: str, slot: str, timeout: float = 60, **expected) -> d
         raise AssertionError(f"{error}; it has {slot_of(lab, device, slot)}") from error
 
 
-def roll_out(lab, device: str, slot: str, version: str, probation: int = 2) -> str:
+def roll_out(lab, device: str, version: str, slot: str = "digits", probation: int = 1) -> str:
+    """To this device alone; the rollout's id."""
     return lab.ctl.json("rollout", "create", "--bundle", f"{slot}@{version}", "--query", f"name:{device}", "--wave", "100%:soak=0",
                         "--probation", str(probation))["id"]
 

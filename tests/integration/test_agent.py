@@ -11,24 +11,10 @@ import time
 from pathlib import Path
 
 import pytest
+from appkit import roll_out, wait_slot
 from stack import BUILD, wait_for
 
 SMALL_MB = 6.0  # PSS of an idle agent, the target of docs/design/agent.md
-
-
-def slot(lab, name: str) -> dict | None:
-    return next((s for s in lab.devices()[name]["slots"] if s["slot"] == "digits"), None)
-
-
-def wait_slot(lab, name: str, timeout: float = 60, **expected) -> dict:
-    def probe():
-        now = slot(lab, name)
-        return now if now and all(now[k] == v for k, v in expected.items()) else None
-    return wait_for(f"{name} to have {expected}", probe, timeout)
-
-
-def roll_out_to(lab, name: str, version: str, probation: int = 1) -> str:
-    return lab.roll_out(version, "--query", f"name:{name}", "--wave", "100%:soak=0", "--probation", str(probation))
 
 
 def infer_pid(agent) -> int:
@@ -71,7 +57,7 @@ def device(fleet, request):
     name = request.node.name.split("[")[0].replace("test_", "").replace("_", "-")[:60]
     agent = fleet.add_agent(name, data_s=1, health_s=1)
     wait_for(f"{name} online", lambda: name in fleet.devices() and fleet.devices()[name]["liveness"] == "online", 30)
-    roll_out_to(fleet, name, "1.0.0")
+    roll_out(fleet, name, "1.0.0")
     wait_slot(fleet, name, phase="running", running_version="1.0.0")
     yield fleet, name, agent
     agent.stop()
@@ -85,7 +71,7 @@ def test_kill_at_any_point(device):
     for n in range(4):
         version = f"3.{n}.0"
         lab.upload(version, "cnn_v1.onnx" if n % 2 else "cnn_v2_ft_long.onnx", counter=30 + n)
-        rid = roll_out_to(lab, name, version)
+        rid = roll_out(lab, name, version)
         for _ in range(chance.randrange(2, 6)):
             time.sleep(chance.random() * 0.9)
             agent.kill()
@@ -102,7 +88,7 @@ def test_kill_at_any_point(device):
 
 def test_crash_in_probation_goes_back(device):
     lab, name, agent = device
-    roll_out_to(lab, name, "2.0.0", probation=20)
+    roll_out(lab, name, "2.0.0", probation=20)
     wait_slot(lab, name, phase="probation", running_version="2.0.0")
     os.kill(infer_pid(agent), 9)
     failed = wait_slot(lab, name, phase="failed", running_version="1.0.0")
@@ -128,7 +114,7 @@ def test_links_are_enough(device):
         file.unlink()
     agent.start(lab.server)
     wait_slot(lab, name, running_version="1.0.0")
-    roll_out_to(lab, name, "2.0.0")
+    roll_out(lab, name, "2.0.0")
     wait_slot(lab, name, phase="running", running_version="2.0.0")
 
 
@@ -136,7 +122,7 @@ def test_hold_ends_without_the_server(device):
     lab, name, agent = device
     status, _, _ = lab.call("POST", f"/api/v1/devices/{name}/hold", {"reason": "inspection", "expires_in_s": 6, "then": "apply"})
     assert status == 201
-    roll_out_to(lab, name, "2.0.0")
+    roll_out(lab, name, "2.0.0")
     wait_slot(lab, name, phase="held", running_version="1.0.0")
     agent.kill()
     agent.start(lab.server)  # a hold outlives a crash

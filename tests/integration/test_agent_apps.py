@@ -45,7 +45,7 @@ def device(fleet, request):
     name = re.sub("[^a-z0-9.]+", "-", request.node.name.replace("test_", ""))[:50].strip("-")
     agent = fleet.add_agent(name, data_s=1, health_s=1)
     wait_for(f"{name} online", lambda: name in fleet.devices() and fleet.devices()[name]["liveness"] == "online", 30)
-    roll_out(fleet, name, "web", "1.0.0")
+    roll_out(fleet, name, "1.0.0", "web", probation=2)
     wait_slot(fleet, name, "web", phase="running", running_version="1.0.0")
     yield fleet, name, agent, agent.base / "state"
     agent.stop()
@@ -64,7 +64,7 @@ def test_app_update_and_rollback(device):
     assert first[:3] == ["1.0.0", "web", bundle] and "text of 1.0.0" in " ".join(first)
     old = processes_of(state, "web")
     assert len(old) >= 3  # the program and both of its children
-    roll_out(lab, name, "web", "2.0.0")
+    roll_out(lab, name, "2.0.0", "web", probation=2)
     wait_slot(lab, name, "web", phase="running", running_version="2.0.0")
     assert starts(state) == ["1.0.0", "stop 1.0.0", "2.0.0"]
     assert not set(old) & set(processes_of(state, "web"))
@@ -80,7 +80,7 @@ def test_app_update_and_rollback(device):
     finally:
         lab.server.start()
     wait_slot(lab, name, "web", phase="failed", code="rolled_back_locally", running_version="1.0.0")
-    roll_out(lab, name, "web", "2.0.0")  # asked again: from what is kept
+    roll_out(lab, name, "2.0.0", "web", probation=2)  # asked again: from what is kept
     wait_slot(lab, name, "web", phase="running", running_version="2.0.0")
     assert starts(state)[-1] == "2.0.0"
 
@@ -105,7 +105,7 @@ def test_app_ends_with_the_agent(device):
 @pytest.mark.parametrize("version,code,said", [("3.0.0", "app_crashed", "cannot go on"), ("3.1.0", "app_start_failed", "bin/app")])
 def test_app_crash_falls_back(device, version, code, said):
     lab, name, agent, state = device
-    roll_out(lab, name, "web", version, probation=10)
+    roll_out(lab, name, version, "web", probation=10)
     failed = wait_slot(lab, name, "web", phase="failed", running_version="1.0.0")
     assert (failed["stage"], failed["code"], failed["device_left"]) == ("probation", code, "rolled_back")
     assert said in failed["detail"]
@@ -114,14 +114,14 @@ def test_app_crash_falls_back(device, version, code, said):
 
 def test_app_check_falls_back(device):
     lab, name, agent, state = device
-    roll_out(lab, name, "web", "2.0.0", probation=60)
+    roll_out(lab, name, "2.0.0", "web", probation=60)
     wait_slot(lab, name, "web", phase="probation", running_version="2.0.0")
     time.sleep(2)  # a first check was good
     (state / "data/web/ill-2.0.0").touch()
     failed = wait_slot(lab, name, "web", timeout=20, phase="failed", running_version="1.0.0")
     assert (failed["code"], failed["device_left"]) == ("check_failed", "rolled_back") and "it is ill" in failed["detail"]
     (state / "data/web/ill-4.0.0").touch()  # never well: its time to get well is over with its probation
-    roll_out(lab, name, "web", "4.0.0", probation=3)
+    roll_out(lab, name, "4.0.0", "web", probation=3)
     failed = wait_slot(lab, name, "web", timeout=20, phase="failed", target_version="4.0.0", running_version="1.0.0")
     assert failed["code"] == "check_failed"
 
@@ -139,7 +139,7 @@ def test_app_crash_later_is_an_event(device):
 def test_app_of_files_only(device):
     lab, name, _, state = device
     upload(lab, "app", "texts", "1.0.0", 1, {"a/b.txt": "hello"})
-    roll_out(lab, name, "texts", "1.0.0")
+    roll_out(lab, name, "1.0.0", "texts", probation=2)
     wait_slot(lab, name, "texts", phase="running", running_version="1.0.0")
     assert (state / "slots/texts/current/a/b.txt").read_text() == "hello"
 
@@ -173,7 +173,7 @@ def test_app_as_unit(fleet):
     upload(lab, "app", "radio", "4.0.0", 4, {"bin/app": PROGRAM, "etc/text": "x"}, "--run", "bin/app")
     agent = lab.add_agent(name, data_s=1, health_s=1, systemctl_path=folder / "systemctl")
     wait_for(f"{name} online", lambda: name in lab.devices() and lab.devices()[name]["liveness"] == "online", 30)
-    roll_out(lab, name, "radio", "1.0.0")
+    roll_out(lab, name, "1.0.0", "radio", probation=2)
     wait_slot(lab, name, "radio", phase="running", running_version="1.0.0")
     state = agent.base / "state"
     unit = state / "units/muster-radio.service"
@@ -186,17 +186,17 @@ def test_app_as_unit(fleet):
     wait_slot(lab, name, "radio", phase="running", running_version="1.0.0")
     time.sleep(1)
     assert calls.read_text().count("restart") == 1  # it was running all the time
-    roll_out(lab, name, "radio", "2.0.0", probation=20)
+    roll_out(lab, name, "2.0.0", "radio", probation=20)
     wait_slot(lab, name, "radio", phase="probation", running_version="2.0.0")
     assert "enable muster-radio.service" in calls.read_text() and "[Install]" in unit.read_text()
     (folder / "restarts").write_text("1")  # systemd had to start it again
     failed = wait_slot(lab, name, "radio", phase="failed", running_version="1.0.0")
     assert (failed["code"], failed["device_left"]) == ("app_crashed", "rolled_back") and unit.read_text() == text
     (folder / "restarts").unlink()
-    roll_out(lab, name, "radio", "3.0.0")
+    roll_out(lab, name, "3.0.0", "radio", probation=2)
     failed = wait_slot(lab, name, "radio", phase="failed", target_version="3.0.0", running_version="1.0.0")
     assert failed["code"] == "app_start_failed" and "systemctl restart" in failed["detail"]
-    roll_out(lab, name, "radio", "4.0.0")
+    roll_out(lab, name, "4.0.0", "radio", probation=2)
     wait_slot(lab, name, "radio", phase="running", running_version="4.0.0")
     assert not unit.exists() and not (folder / "linked").exists() and len(processes_of(state, "radio")) >= 3
     agent.stop()
@@ -208,7 +208,7 @@ def test_app_self_test(device):
     for n, (version, before) in enumerate([("5.0.0", "#!/bin/sh\necho no display\nexit 1\n"), ("5.1.0", "#!/bin/sh\nsleep 100\n")], 5):
         files, options = app(version)
         upload(lab, "app", "web", version, n, {**files, "bin/before": before}, *options[:-1], 2, "--before", "bin/before")
-        roll_out(lab, name, "web", version)
+        roll_out(lab, name, version, "web", probation=2)
         failed = wait_slot(lab, name, "web", phase="failed", target_version=version, running_version="1.0.0")
         assert (failed["stage"], failed["device_left"]) == ("test", "no_change")
         assert failed["code"] == ("command_failed" if version == "5.0.0" else "command_timeout")

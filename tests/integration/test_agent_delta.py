@@ -14,12 +14,13 @@ import time
 from pathlib import Path
 
 import pytest
+from appkit import roll_out, slot_of, wait_slot
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from stack import BUILD, DATA, run, wait_for
-from test_agent_local import at_device, current, slot, slot_status, wait_slot
+from test_agent_local import at_device, current, slot_status
 
 MIB = 1 << 20
 V1, V2 = DATA / "cnn_v1.onnx", DATA / "cnn_v2_ft_long.onnx"
@@ -267,10 +268,6 @@ def lab(make_lab):
     return lab
 
 
-def roll_out_to(lab, name: str, version: str) -> str:
-    return lab.roll_out(version, "--query", f"name:{name}", "--wave", "100%:soak=0", "--probation", "1")
-
-
 @pytest.fixture(scope="module")
 def plain_lab(make_lab):
     """Its server makes no deltas."""
@@ -296,7 +293,7 @@ def fresh_device(lab, request):
     name = request.node.name.replace("test_", "").replace("_", "-")[:60]
     agent = lab.add_agent(name, data_s=1, health_s=1)
     wait_for(f"{name} online", lambda: name in lab.devices() and lab.devices()[name]["liveness"] == "online", 30)
-    roll_out_to(lab, name, "1.0.0")
+    roll_out(lab, name, "1.0.0")
     wait_slot(lab, name, phase="running", running_version="1.0.0")
     yield lab, name, agent
     agent.stop()
@@ -322,7 +319,7 @@ def test_delta_then_all_the_way(device):
     lab.upload("2.0.0", "cnn_v2_ft_long.onnx")
     size = int(delta_to(lab, "2.0.0")["size"])
     restart(agent, lab, download_kbps=4000)  # 0.5 MB/s: slow enough to be seen
-    roll_out_to(lab, name, "2.0.0")
+    roll_out(lab, name, "2.0.0")
     seen = wait_for("the download to be seen", lambda: (s := slot_status(agent)) and s["phase"] == "downloading" and s["object"]
                     and int(s["object"]["downloaded"]) > 0 and s, 30)
     assert seen["object"]["encoding"] == "delta" and seen["object"]["size"] == str(size) and seen["object"]["from"] == "1.0.0"
@@ -344,7 +341,7 @@ def test_base_is_damaged_on_the_device(device):
     data[len(data) // 2] ^= 1
     old.chmod(0o600)
     old.write_bytes(data)  # muster-infer has read it already
-    roll_out_to(lab, name, "2.1.0")
+    roll_out(lab, name, "2.1.0")
     wait_slot(lab, name, phase="running", running_version="2.1.0")
     events = [e["data"] for e in lab.get(f"/api/v1/devices/{name}/events")["events"]]
     failed = [e for e in events if e.get("name") == "delta_failed"]
@@ -359,7 +356,7 @@ def test_resumes_across_agents_and_servers(plain_device):
     lab.upload("3.0.0", "cnn_v2_ft_long.onnx")
     full = int(lab.get("/api/v1/bundles/digits@3.0.0")["size"])
     restart(agent, lab, download_kbps=8000)
-    roll_out_to(lab, name, "3.0.0")
+    roll_out(lab, name, "3.0.0")
     download = agent.base / "state/download"
 
     def part_size() -> int:
@@ -410,4 +407,5 @@ def test_downloads_share_the_limit(plain_device):
 
     wait_for("both", both, 60, 0.1)
     assert time.monotonic() - begin > 4  # 10 MB at 2 MB/s
-    assert most == 1, "one at a time" and slot(lab, name)["running_version"] == "1.0.0"
+    assert most == 1, "one at a time"
+    assert slot_of(lab, name)["running_version"] == "1.0.0"

@@ -13,6 +13,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from appkit import roll_out, slot_of, wait_slot
 from stack import BUILD, DATA, run, wait_for
 from test_agent import infer_pid
 
@@ -35,21 +36,6 @@ def status(agent) -> dict:
 
 def slot_status(agent, name: str = "digits") -> dict | None:
     return next((s for s in status(agent)["slots"] if s["slot"] == name), None)
-
-
-def slot(lab, name: str) -> dict | None:
-    return next((s for s in lab.devices()[name]["slots"] if s["slot"] == "digits"), None)
-
-
-def wait_slot(lab, name: str, timeout: float = 60, **expected) -> dict:
-    def probe():
-        now = slot(lab, name)
-        return now if now and all(now[k] == v for k, v in expected.items()) else None
-    return wait_for(f"{name} to have {expected}", probe, timeout)
-
-
-def roll_out_to(lab, name: str, version: str, probation: int = 1) -> str:
-    return lab.roll_out(version, "--query", f"name:{name}", "--wave", "100%:soak=0", "--probation", str(probation))
 
 
 def current(agent) -> str:
@@ -91,7 +77,7 @@ def device(fleet, request):
     name = request.node.name.split("[")[0].replace("test_", "").replace("_", "-")[:60]
     agent = fleet.add_agent(name, data_s=1, health_s=1, accelerators="npu")
     wait_for(f"{name} online", lambda: name in fleet.devices() and fleet.devices()[name]["liveness"] == "online", 30)
-    roll_out_to(fleet, name, "1.0.0")
+    roll_out(fleet, name, "1.0.0")
     wait_slot(fleet, name, phase="running", running_version="1.0.0")
     yield fleet, name, agent
     agent.stop()
@@ -107,7 +93,7 @@ def test_status_in_words(device):
     data = status(agent)
     assert data["live"] and data["server"]["connected"] and data["server"]["contact"] > 0 and data["disk"]["free"] > 0
     assert data["slots"][0]["committed"]["version"] == "1.0.0"
-    roll_out_to(lab, name, "2.0.0", probation=20)
+    roll_out(lab, name, "2.0.0", probation=20)
     now = wait_for("inferences in the probation", lambda: (s := slot_status(agent)) and s["phase"] == "probation" and int(s["probation"]["count"]) > 0 and s, 30)
     assert now["text"].startswith("2.0.0 in probation: ") and " of 20 s, " in now["text"] and now["text"].endswith(" 0 errors")
     assert now["target"]["version"] == "2.0.0" and now["previous"] is None and now["committed"]["version"] == "1.0.0"
@@ -136,7 +122,7 @@ def test_rollback_holds_until_asked_again(device):
     lab, name, agent = device
     refused = at_device(agent, "rollback", "digits", "--yes", check=False)
     assert refused.returncode == 1 and "there is no version before this one" in refused.stderr
-    roll_out_to(lab, name, "2.0.0")
+    roll_out(lab, name, "2.0.0")
     wait_slot(lab, name, phase="running", running_version="2.0.0")
     unknown = at_device(agent, "rollback", "faces", "--yes", check=False)
     assert unknown.returncode == 1 and "there is no slot faces; this device has: digits" in unknown.stderr
@@ -158,13 +144,13 @@ def test_rollback_holds_until_asked_again(device):
     assert current(agent) == "1.0.0" and slot_status(agent)["previous"]["version"] == "2.0.0"
     lab.call("DELETE", f"/api/v1/devices/{name}/hold")
     wait_slot(lab, name, phase="failed", running_version="1.0.0")
-    roll_out_to(lab, name, "2.0.0")
+    roll_out(lab, name, "2.0.0")
     wait_slot(lab, name, phase="running", running_version="2.0.0")
 
 
 def test_rollback_without_agent_and_network(device):
     lab, name, agent = device
-    roll_out_to(lab, name, "2.0.0")
+    roll_out(lab, name, "2.0.0")
     wait_slot(lab, name, phase="running", running_version="2.0.0")
     agent.kill()
     lab.server.process.kill()
@@ -190,17 +176,17 @@ def test_self_test_decides(device):
     lab, name, agent = device
     samples = {"samples": "samples.bin", "outputs": "outputs.bin", "tolerance": 0.01}
     lab.ctl.json("bundle", "upload", make_bundle(lab, "5.0.0", 50, selftest_files(0.5), selftest=samples))
-    roll_out_to(lab, name, "5.0.0")
+    roll_out(lab, name, "5.0.0")
     failed = wait_slot(lab, name, phase="failed")
     assert (failed["stage"], failed["code"], failed["device_left"]) == ("test", "selftest_failed", "no_change")
     assert "sample 0, value 0" in failed["detail"] and current(agent) == "1.0.0"
     assert "failed at the self-test" in at_device(agent, "status").stdout and "; 1.0.0 runs on" in at_device(agent, "status").stdout
     lab.ctl.json("bundle", "upload", make_bundle(lab, "5.0.1", 51, {"model.onnx": b"not a model"}))
-    roll_out_to(lab, name, "5.0.1")
-    wait_for("5.0.1 to be tested", lambda: "cannot load it" in (slot(lab, name)["detail"] or ""), 30)
+    roll_out(lab, name, "5.0.1")
+    wait_for("5.0.1 to be tested", lambda: "cannot load it" in (slot_of(lab, name)["detail"] or ""), 30)
     wait_slot(lab, name, phase="failed", code="selftest_failed", stage="test")
     lab.ctl.json("bundle", "upload", make_bundle(lab, "5.1.0", 52, selftest_files(), selftest=samples))
-    roll_out_to(lab, name, "5.1.0")
+    roll_out(lab, name, "5.1.0")
     wait_slot(lab, name, phase="running", running_version="5.1.0")
     reports = [e["data"] for e in lab.get(f"/api/v1/devices/{name}/events")["events"] if e["data"].get("step") == "tested"]
     assert any("3 samples in " in r["detail"] for r in reports), reports
@@ -212,7 +198,7 @@ def test_as_many_restarts_as_the_manifest_allows(device):
     wrong = {"model.onnx": MODEL.read_bytes()}
     for version, kills in [("7.1.0", 1), ("7.2.0", 2)]:
         lab.ctl.json("bundle", "upload", make_bundle(lab, version, int(version.replace(".", "")), wrong, health={"max_restarts": 1}))
-        roll_out_to(lab, name, version, probation=10)
+        roll_out(lab, name, version, probation=10)
         killed: set[int] = set()
         for _ in range(kills):
             wait_slot(lab, name, phase="probation", running_version=version)
@@ -239,8 +225,8 @@ def test_requirements(fleet, requirements_device, needs, code, words):
     number = {"runtime": 1, "memory": 2, "disk": 3, "accelerator": 4, "hardware": 5}[next(iter(needs))]
     version = f"6.{number}.0"
     lab.ctl.json("bundle", "upload", make_bundle(lab, version, 60 + number, {"model.onnx": MODEL.read_bytes()}, requires=needs))
-    roll_out_to(lab, name, version)
-    failed = wait_for("the refusal", lambda: (s := slot(lab, name)) and s["phase"] == "failed" and words in (s["detail"] or "") and s, 40)
+    roll_out(lab, name, version)
+    failed = wait_for("the refusal", lambda: (s := slot_of(lab, name)) and s["phase"] == "failed" and words in (s["detail"] or "") and s, 40)
     assert failed["code"] == code and failed["device_left"] == "no_change"
     assert current(agent) == "1.0.0"
 
@@ -249,7 +235,7 @@ def test_requirements(fleet, requirements_device, needs, code, words):
 def requirements_device(fleet):
     agent = fleet.add_agent("requirements", data_s=1, health_s=1, accelerators="npu")
     wait_for("requirements online", lambda: "requirements" in fleet.devices() and fleet.devices()["requirements"]["liveness"] == "online", 30)
-    roll_out_to(fleet, "requirements", "1.0.0")
+    roll_out(fleet, "requirements", "1.0.0")
     wait_slot(fleet, "requirements", phase="running", running_version="1.0.0")
     yield fleet, "requirements", agent
     agent.stop()
@@ -257,12 +243,12 @@ def requirements_device(fleet):
 
 def test_lower_counter_is_refused_and_previous_is_not(device):
     lab, name, agent = device
-    roll_out_to(lab, name, "2.0.0")
+    roll_out(lab, name, "2.0.0")
     wait_slot(lab, name, phase="running", running_version="2.0.0")
-    roll_out_to(lab, name, "1.0.0")  # the version before is always allowed
+    roll_out(lab, name, "1.0.0")  # the version before is always allowed
     wait_slot(lab, name, phase="running", running_version="1.0.0")
     lab.ctl.json("bundle", "upload", make_bundle(lab, "1.5.0", 1, {"model.onnx": MODEL.read_bytes()}))
-    roll_out_to(lab, name, "1.5.0")
+    roll_out(lab, name, "1.5.0")
     failed = wait_slot(lab, name, phase="failed")
     assert failed["code"] == "counter_too_low" and "release counter 1 is below 2" in failed["detail"]
     assert current(agent) == "1.0.0"

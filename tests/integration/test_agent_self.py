@@ -82,7 +82,7 @@ def version_reported(lab, name: str) -> str:
 
 
 def update(lab, name: str, version: str, probation: int = 2, **expected) -> dict:
-    roll_out(lab, name, "agent", version, probation)
+    roll_out(lab, name, version, "agent", probation)
     return wait_slot(lab, name, "agent", **{"timeout": 60, "phase": "running", "running_version": version, "target_version": version, **expected})
 
 
@@ -150,7 +150,7 @@ def test_self_that_cannot_be_executed(device):
 
 def test_self_crash_in_probation(device):
     lab, name, agent = device
-    roll_out(lab, name, "agent", "0.2.0", 30)
+    roll_out(lab, name, "0.2.0", "agent", 30)
     wait_slot(lab, name, "agent", phase="probation", running_version="0.2.0")
     wait_for("the report", lambda: "reported 1" in (agent.base / "state/agent-trial").read_text(), 20)
     os.kill(wait_for("the child", lambda: child_of(agent.process.pid), 5), signal.SIGKILL)
@@ -163,7 +163,7 @@ def test_self_kill_at_any_point(device):
     lab, name, agent = device
     chance = random.Random(20261121)
     for n, version in enumerate(["0.2.0", "0.3.0", "0.2.0", "0.3.0"]):
-        roll_out(lab, name, "agent", version, 1)
+        roll_out(lab, name, version, "agent", 1)
         for _ in range(2):
             time.sleep(chance.random() * 3)
             agent.kill()
@@ -178,7 +178,7 @@ def test_self_kill_at_any_point(device):
 def test_self_stop_in_trial_is_no_failure(device):
     """An administrator who restarts the service again and again in a trial does not end it."""
     lab, name, agent = device
-    roll_out(lab, name, "agent", "0.2.0", 8)
+    roll_out(lab, name, "0.2.0", "agent", 8)
     for _ in range(5):
         wait_slot(lab, name, "agent", phase="probation", running_version="0.2.0")
         agent.stop()
