@@ -286,11 +286,11 @@ void bin_approx_start(struct bin_model *m)
     m->last_diff = 0;
 }
 
-/* How many of the next bytes are the same: told only when they are many. */
+/* How many of the next bytes are the same: told only when they are many. new: NULL when decoding. */
 static void run_code(struct bin_model *m, const uint8_t *old, const uint8_t *new, size_t len, uint64_t left)
 {
     uint64_t run = 0;
-    while (m->coder.encoding && run < len && old[run] == new[run])
+    while (new != NULL && run < len &&old[run] == new[run])
         run++;
     if (mix_code_bit(&m->coder, run >= RUN_MIN, &m->run[m->same > BIN_RUN_AFTER], OP_LIMIT)) {
         run = RUN_MIN + number_code(m, &m->run_len, run - RUN_MIN);

@@ -71,16 +71,16 @@ static bool op_joins(const struct bin_op *last, const struct bin_op *op)
 
 enum err bin_ops_add(struct bin_ops *ops, struct bin_op op)
 {
-    struct bin_op *last = ops->items == NULL || ops->count == 0 ? NULL : &ops->items[ops->count - 1];
     if (op.len == 0)
         return ERR_OK;
+    struct bin_op *last = ops->count == 0 ? NULL : &ops->items[ops->count - 1];
     if (last != NULL && op_joins(last, &op)) {
         last->len += op.len;
         if (op.kind == BIN_APPROX)
             last->kind = BIN_APPROX;
         return ERR_OK;
     }
-    if (ops->count == ops->room) {
+    if (ops->items == NULL || ops->count == ops->room) {
         size_t room = ops->room == 0 ? 64 : ops->room * 2;
         struct bin_op *items = realloc(ops->items, room * sizeof *items);
         if (items == NULL)

@@ -1,6 +1,7 @@
 #include "common/delta/vfile.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <sys/types.h>
 #include <unistd.h>
@@ -105,42 +106,56 @@ static enum err write_all(int fd, int64_t offset, const uint8_t *bytes, size_t l
     return ERR_OK;
 }
 
-/* How much of [position, position + len) is in the i-th span, and where. */
-static size_t span_part(const struct span_list *list, size_t i, int64_t position, size_t len, int64_t *ret_offset)
+/* What is left of [position, position + len) of a list, span by span. */
+struct rest {
+    const struct span_list *list;
+    size_t i; /* the span that position is in */
+    int64_t position;
+    size_t len;
+};
+
+static struct rest rest_of(const struct span_list *list, int64_t position, size_t len)
 {
-    int64_t inside = position - list->starts[i];
-    int64_t room = list->items[i].size - inside;
-    *ret_offset = list->items[i].offset + inside;
-    return (int64_t)len < room ? len : (size_t)room;
+    return (struct rest){.list = list, .i = span_find(list, position), .position = position, .len = len};
+}
+
+/* The next piece of it that lies together in the file; false at the end. */
+static bool rest_next(struct rest *r, int64_t *ret_offset, size_t *ret_len)
+{
+    if (r->len == 0)
+        return false;
+    const struct span *span = &r->list->items[r->i];
+    int64_t inside = r->position - r->list->starts[r->i++];
+    int64_t room = span->size - inside;
+    size_t n = (int64_t)r->len < room ? r->len : (size_t)room;
+    r->position += (int64_t)n;
+    r->len -= n;
+    *ret_offset = span->offset + inside;
+    *ret_len = n;
+    return true;
 }
 
 enum err span_list_read(const struct span_list *list, int fd, int64_t position, void *bytes, size_t len)
 {
+    struct rest rest = rest_of(list, position, len);
     uint8_t *out = bytes;
+    int64_t offset = 0;
+    size_t n = 0;
     enum err e = ERR_OK;
-    for (size_t i = span_find(list, position); e == ERR_OK && len > 0; i++) {
-        int64_t offset = 0;
-        size_t n = span_part(list, i, position, len, &offset);
+    for (; e == ERR_OK && rest_next(&rest, &offset, &n); out += n)
         e = read_all(fd, offset, out, n);
-        out += n;
-        position += (int64_t)n;
-        len -= n;
-    }
     return e;
 }
 
 enum err span_list_write(const struct span_list *list, int fd, int64_t position, const void *bytes, size_t len)
 {
+    struct rest rest = rest_of(list, position, len);
     const uint8_t *in = bytes;
+    int64_t offset = 0;
+    size_t n = 0;
     enum err e = ERR_OK;
-    for (size_t i = span_find(list, position); e == ERR_OK && len > 0; i++) {
-        int64_t offset = 0;
-        size_t n = span_part(list, i, position, len, &offset);
+    for (; e == ERR_OK && rest_next(&rest, &offset, &n); in += n)
         e = write_all(fd, offset, in, n);
-        in += n;
-        position += (int64_t)n;
-        len -= n;
-    }
     return e;
 }
 
