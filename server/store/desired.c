@@ -2,13 +2,15 @@
 
 #include "server/store/records.h"
 
-/* Ways to get bundle b: a delta from what the device runs, from what it keeps, and always the whole. A delta that
- * becomes ready later moves no generation: it is in the next document, and nobody waits for it. */
+/* Ways to get bundle b: a delta from what the device runs, from what it keeps, and always the whole. A device that has
+ * just started does not say yet what it runs: then it is what the slot ran when the bundle was asked for (a). A delta
+ * that becomes ready later moves no generation: it is in the next document, and nobody waits for it. */
+#define RUNS_SQL "coalesce(q.running, a.previous_bundle)"
 #define WAYS_SQL                                                                                                       \
-    "SELECT CASE WHEN x.from_bundle = q.running THEN 1 ELSE 2 END AS k, jsonb_build_object('sha256', y.sha256,"        \
+    "SELECT CASE WHEN x.from_bundle = " RUNS_SQL " THEN 1 ELSE 2 END AS k, jsonb_build_object('sha256', y.sha256,"     \
     "       'size', y.size::text, 'encoding', 'delta', 'from', x.from_bundle) AS way"                                  \
     " FROM delta x JOIN object y ON y.sha256 = x.object_sha256"                                                        \
-    " WHERE x.to_bundle = b.id AND x.state = 'ready' AND x.from_bundle IN (q.running, q.previous)"                     \
+    " WHERE x.to_bundle = b.id AND x.state = 'ready' AND x.from_bundle IN (" RUNS_SQL ", q.previous)"                  \
     " UNION ALL SELECT 3, jsonb_build_object('sha256', o.sha256, 'size', o.size::text, 'encoding', 'full')"
 
 enum err desired_document(struct db *db, const char *device_id, double beat_s, char **ret_json, struct err_info *info)
@@ -24,6 +26,7 @@ enum err desired_document(struct db *db, const char *device_id, double beat_s, c
         "           'objects', (SELECT jsonb_agg(w.way ORDER BY w.k) FROM (" WAYS_SQL ") w)))"
         "       FROM desired_slot s JOIN bundle b ON b.id = s.bundle_id JOIN object o ON o.sha256 = b.object_sha256"
         "       LEFT JOIN device_slot q ON q.device_id = s.device_id AND q.slot = s.slot"
+        "       LEFT JOIN assignment a ON a.rollout_id = s.rollout_id AND a.device_id = s.device_id"
         "       WHERE s.device_id = d.id), '{}'))"
         " FROM device d LEFT JOIN desired w ON w.device_id = d.id LEFT JOIN LATERAL ("
         "   SELECT jsonb_build_object('reason', h.reason, 'owner', h.owner, 'since', ms(h.since),"

@@ -28,14 +28,16 @@ class Fleet:
             self.devices[name].connect()
         return self.devices[name]
 
-    def run(self, name: str, slot: str, running: str, previous: str | None = None) -> None:
+    def run(self, name: str, slot: str, running: str | None, previous: str | None = None, phase: str = "running", target: str | None = None) -> None:
         """The device's beat says so, and the server has taken it in."""
         device = self.device(name)
         self.session += 1
-        device.beat(self.session, slots={slot: {"phase": "running", "target": running, "running": running, "previous": previous, "progress": 100,
-                                               "downloaded": "0", "stage": None, "code": None, "detail": None, "device_left": None}})
-        wait_for("the beat", lambda: self.lab.sql(f"SELECT running, coalesce(previous, '') FROM device_slot WHERE device_id = '{device.id}'"
-                                                  f" AND slot = '{slot}'") == f"{running}|{previous or ''}", 10)
+        device.beat(self.session, slots={slot: {"phase": phase, "target": target or running, "running": running, "previous": previous,
+                                               "progress": 100, "downloaded": "0", "stage": None, "code": None, "detail": None,
+                                               "device_left": None}})
+        wait_for("the beat", lambda: self.lab.sql(f"SELECT phase, coalesce(running, ''), coalesce(previous, '') FROM device_slot"
+                                                  f" WHERE device_id = '{device.id}' AND slot = '{slot}'")
+                 == f"{phase}|{running or ''}|{previous or ''}", 10)
 
     def desired(self, name: str, slot: str) -> list[dict]:
         return self.device(name).request("GET", "/device/v1/desired")[1]["slots"][slot]["objects"]
@@ -150,6 +152,8 @@ def test_plan_made_and_told(lab, fleet, maker, openapi):
     delta = {"sha256": ready["object_sha256"], "size": ready["size"], "encoding": "delta", "from": one["id"]}
     assert fleet.desired("told-1", "digits") == [delta, full]
     assert fleet.desired("told-4", "digits") == [full], "nobody knows what it runs"
+    fleet.run("told-1", "digits", None, phase="downloading", target=two["id"])
+    assert fleet.desired("told-1", "digits") == [delta, full], "it has just started: what it ran before is known"
     status, got, _ = fleet.device("told-1").request("GET", f"/device/v1/objects/{ready['object_sha256']}")
     assert status == 200 and len(got) == int(ready["size"]) and hashlib.sha256(got).hexdigest() == ready["object_sha256"]
     fleet.device("told-5")
