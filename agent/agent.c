@@ -136,7 +136,7 @@ static void identity_ready(void *user)
 /* ---- building ---- */
 
 /* The spool may take a tenth of the disk and no more, whatever is configured: updates need room, too. */
-int64_t agent_spool_limit(int64_t configured)
+static int64_t spool_limit_here(int64_t configured)
 {
     struct statvfs fs;
     if (statvfs(".", &fs) != 0)
@@ -149,7 +149,7 @@ int64_t agent_spool_limit(int64_t configured)
 static enum err state_begin_use(struct agent *agent, struct err_info *info)
 {
     bool fresh = false;
-    int64_t limit = agent_spool_limit(agent->settings->spool_bytes);
+    int64_t limit = spool_limit_here(agent->settings->spool_bytes);
     enum err e = state_open("state.db", &agent->state, &fresh, info);
     if (e == ERR_NO_SPACE || e == ERR_IO || e == ERR_FORBIDDEN) {
         log_error("state_unusable", "detail=\"%s\" action=\"running without a journal\"", info->text);

@@ -59,11 +59,6 @@ struct agent {
     struct retry poll_retry;
 };
 
-/* ---- agent.c ---- */
-
-/* Bytes the spool may take on this disk, of those that are configured. */
-int64_t agent_spool_limit(int64_t configured);
-
 /* ---- report.c ---- */
 
 void report_start(struct agent *agent);

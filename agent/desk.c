@@ -34,7 +34,7 @@ static json_t *status_answer(struct agent *agent)
                        .connected = agent->link != NULL && link_is_up(agent->link),
                        .contact_ms = agent->contact_ms,
                        .generation = updater_generation(agent->updater),
-                       .spool_limit = agent_spool_limit(agent->settings->spool_bytes),
+                       .spool_limit = spool_limit(agent->spool),
                        .slots = slots};
     s.slot_count = updater_look(agent->updater, slots);
     if (spool_count(agent->state, &s.spool_items, &s.spool_bytes) != ERR_OK)

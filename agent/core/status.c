@@ -340,18 +340,23 @@ static enum err agent_words(const json_t *json, int64_t now_ms, struct buf *out)
                     ago_text(now_ms - number(json, "uptime_s") * 1000, now_ms, since), dir);
 }
 
+static enum err spool_words(const json_t *spool, struct buf *out)
+{
+    int64_t limit = json_has(spool, "limit") ? number(spool, "limit") : 0;
+    enum err e = buf_addf(out, "spool      %" PRId64 " items wait for the server, %.1f MB", number(spool, "items"),
+                          megabytes(number(spool, "bytes")));
+    if (e == ERR_OK && limit > 0) /* a small disk's may be less than one */
+        e = buf_addf(out, " of at most %.*f MB", limit < 10 * 1000 * 1000 ? 1 : 0, megabytes(limit));
+    return e == ERR_OK ? buf_add_text(out, "\n") : e;
+}
+
 static enum err room_words(const json_t *json, struct buf *out)
 {
     const json_t *spool = json_object_get(json, "spool");
     const json_t *disk = json_object_get(json, "disk");
     enum err e = ERR_OK;
     if (json_has(spool, "items"))
-        e = buf_addf(out, "spool      %" PRId64 " items wait for the server, %.1f MB", number(spool, "items"),
-                     megabytes(number(spool, "bytes")));
-    if (e == ERR_OK && json_has(spool, "limit"))
-        e = buf_addf(out, " of at most %.0f MB", megabytes(number(spool, "limit")));
-    if (e == ERR_OK && json_has(spool, "items"))
-        e = buf_add_text(out, "\n");
+        e = spool_words(spool, out);
     if (e == ERR_OK && json_has(disk, "total"))
         e = buf_addf(out, "disk       %.1f GB used, %.1f GB free\n", (double)number(disk, "used") / 1e9,
                      (double)number(disk, "free") / 1e9);

@@ -330,6 +330,11 @@ const char *spool_epoch(const struct spool *spool)
     return spool->epoch;
 }
 
+int64_t spool_limit(const struct spool *spool)
+{
+    return spool->limit;
+}
+
 void spool_range(const struct spool *spool, int64_t *ret_first, int64_t *ret_last)
 {
     bool waits = spool->frozen != 0 && !spool->acked;

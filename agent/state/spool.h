@@ -34,6 +34,9 @@ bool spool_ack(struct spool *spool, const char *epoch, int64_t seq);
 
 const char *spool_epoch(const struct spool *spool);
 
+/* What spool_open() was given. */
+int64_t spool_limit(const struct spool *spool);
+
 /* The batches that wait: first > last when none does. */
 void spool_range(const struct spool *spool, int64_t *ret_first, int64_t *ret_last);
 

@@ -209,7 +209,13 @@ static void the_whole(void **state)
     slot.running = NULL;
     cleanup_free char *stopped = words_of(&status, &slot);
     assert_non_null(strstr(stopped, "since 2025-11-24 16:00:00, BUT IS NOT RUNNING NOW\n"));
+    status.spool_limit = 1600000;
+    cleanup_free char *small = words_of(&status, &slot);
+    assert_non_null(strstr(small, "spool      12 items wait for the server, 0.0 MB of at most 1.6 MB\n"));
     status.live = false;
+    status.spool_limit = -1; /* an agent that does not run: its limit is not in its files */
+    cleanup_free char *no_limit = words_of(&status, &slot);
+    assert_non_null(strstr(no_limit, "spool      12 items wait for the server, 0.0 MB\n"));
     status.spool_items = -1;
     status.disk_total = 0;
     cleanup_free char *files = words_of(&status, &slot);
@@ -217,6 +223,7 @@ static void the_whole(void **state)
     assert_non_null(strstr(files, "  current  2.0.0"));
     assert_null(strstr(files, "NOT RUNNING"));
     assert_null(strstr(files, "spool"));
+    assert_null(strstr(files, "at most"));
     assert_null(strstr(files, "disk"));
     cleanup_free char *none = words_of(&status, NULL);
     assert_non_null(strstr(none, "The server has not asked for anything yet."));
