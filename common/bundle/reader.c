@@ -32,13 +32,17 @@ static void cleanup_reader(struct reader *r)
 
 static enum err manifest_read(struct reader *r, char **ret_text, size_t *ret_len, struct err_info *info)
 {
+    char why[160];
     enum err e = tar_next(r->tar, info);
     if (e != ERR_OK)
         return e;
     const char *name = tar_name(r->tar);
-    if (!text_eq(name, MANIFEST_NAME))
-        return err_code(info, ERR_CORRUPT, "bundle_malformed", "the first entry is \"%.100s\", not " MANIFEST_NAME,
-                        name == NULL ? "" : name);
+    if (name == NULL)
+        return tar_no_bundle(info, "there is nothing in it");
+    if (!text_eq(name, MANIFEST_NAME)) {
+        (void)snprintf(why, sizeof why, "its first entry is \"%.100s\", not " MANIFEST_NAME, name);
+        return tar_no_bundle(info, why);
+    }
     e = tar_text(r->tar, MANIFEST_BYTES_MAX, ret_text, ret_len, info);
     return e == ERR_OK ? tar_next(r->tar, info) : e;
 }

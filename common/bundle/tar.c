@@ -5,6 +5,7 @@
 #include <archive.h>
 #include <archive_entry.h>
 #include <errno.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -14,6 +15,7 @@ enum { CHUNK = 256 * 1024, PADDING_MAX = 1024 * 1024 };
 struct tar {
     int fd;
     struct archive *archive;
+    bool begun;                  /* a first header was there */
     struct archive_entry *entry; /* the present header; NULL after the last one; owned by archive */
     int64_t size;                /* of entry */
     int64_t given;               /* bytes of entry that tar_piece has given */
@@ -23,15 +25,29 @@ struct tar {
     char chunk[CHUNK];           /* libarchive's window on the file */
 };
 
+/* Whatever it is, it is not what somebody wanted to give. */
+enum err tar_no_bundle(struct err_info *info, const char *why)
+{
+    enum err e = err_code(info, ERR_CORRUPT, "bundle_malformed", "this is no bundle: %.300s", why);
+    err_next(info,
+             "Give the .mub file that `musterctl bundle create` has written. If it is that one, it was damaged on "
+             "its way: copy it again.");
+    return e;
+}
+
 static enum err malformed(struct tar *t, struct err_info *info)
 {
     if (t->read_errno != 0)
         return err_set(info, err_from_errno(t->read_errno), "cannot read the bundle: %s", strerror(t->read_errno));
     if (archive_errno(t->archive) == ENOMEM)
         return ERR_NO_MEMORY;
+    if (!t->begun)
+        return tar_no_bundle(info, "it does not begin like one, which is an uncompressed tar");
     const char *why = archive_error_string(t->archive);
-    return err_code(info, ERR_CORRUPT, "bundle_malformed", "this is not a whole bundle (an uncompressed tar): %.200s",
-                    why == NULL ? "no reason given" : why);
+    enum err e = err_code(info, ERR_CORRUPT, "bundle_malformed", "this is not a whole bundle: %.200s",
+                          why == NULL ? "no reason given" : why);
+    err_next(info, "It was cut off or damaged on its way: copy it again.");
+    return e;
 }
 
 /* Bytes up to the last one that is not zero. Data end at once; runs of zeros go eight at a time. */
@@ -121,6 +137,7 @@ enum err tar_next(struct tar *t, struct err_info *info)
         t->entry = NULL;
         return rc == ARCHIVE_EOF ? ERR_OK : malformed(t, info);
     }
+    t->begun = true;
     enum err e = entry_check(t->entry, info);
     if (e == ERR_OK)
         t->size = archive_entry_size(t->entry);

@@ -29,6 +29,9 @@ int64_t tar_size(const struct tar *t);
 /* After the last entry: reads to the end of the file, where only zeros may be, and few of them. */
 [[nodiscard]] enum err tar_rest(struct tar *t, struct err_info *info);
 
+/* ERR_CORRUPT `bundle_malformed`: the file is something else. */
+[[nodiscard]] enum err tar_no_bundle(struct err_info *info, const char *why);
+
 /* ERR_CORRUPT `payload_mismatch`: the entry called name is refused. */
 [[nodiscard]] enum err tar_refused(struct err_info *info, const char *name, const char *why);
 

@@ -45,6 +45,7 @@ static const struct {
     {"range_not_satisfiable", {416, "Range not satisfiable", "", "Ask for a range inside the file, or for all of it."}},
     /* not 503: asking again does not help, and a device is to try another way */
     {"object_damaged", {500, "The stored bytes are damaged", "", "Restore the database from a backup."}},
+    {"bundle_malformed", {422, "Not a whole bundle", "", "Send the file again."}},
     {"target_too_long", {414, "Address too long", "", "Shorten the query."}},
 };
 

@@ -180,6 +180,24 @@ def test_what_cannot_be_is_said(tmp_path, argv, says):
     assert says in done.stderr and not list(tmp_path.glob("*.mub"))
 
 
+@pytest.mark.parametrize("content, why", [
+    (b"", "it does not begin like one"), (b"a text\n", "it does not begin like one"), (bytes(10240), "there is nothing in it"),
+    ("tar", 'its first entry is "m", not manifest.json'),
+], ids=["empty", "text", "zeros", "tar"])
+@pytest.mark.parametrize("command", ["inspect", "verify"])
+def test_what_is_no_bundle(place, command, content, why):
+    """It is said what it is not, and what to give instead."""
+    path = place / "x.mub"
+    if content == "tar":
+        (place / "m").write_bytes(b"m")
+        with tarfile.open(path, "w") as tar:
+            tar.add(place / "m", "m")
+    else:
+        path.write_bytes(content)
+    done = ctl("bundle", command, path, *(["--trust", place / "keys"] if command == "verify" else []), code=1)
+    assert f"this is no bundle: {why}" in done.stderr and "next:    Give the .mub file" in done.stderr, done.stderr
+
+
 # ---------------------------------------------------------------- keys
 
 

@@ -161,9 +161,16 @@ def test_digest_decides(lab):
     assert kept(lab) == "0 0" and lab.call("GET", "/api/v1/bundles/digits@1.5.0")[0] == 404
 
 
-def test_not_a_bundle(lab):
-    for data in [b"x" * 3 * MIB, b"\0" * 2 * MIB, os.urandom(2 * MIB)]:
-        assert put(lab, data, 0, MIB)[0] == 422
+@pytest.mark.parametrize("data,why", [
+    (b"x" * 3 * MIB, "does not begin like one"), (os.urandom(2 * MIB), "does not begin like one"),
+    (b"a text\n", "does not begin like one"), (b"\0" * 2 * MIB, "nothing in it"),
+], ids=["letters", "noise", "text", "zeros"])
+def test_not_a_bundle(lab, contract, data, why):
+    """What it is not, and what is expected: to send it again would not help."""
+    status, answer, headers = put(lab, data, 0, min(MIB, len(data)))
+    assert status == 422 and answer["code"] == "bundle_malformed" and why in answer["detail"], answer
+    assert answer["title"] == "Not a whole bundle" and "`musterctl bundle create`" in answer["next"] and "end it again" not in answer["next"]
+    contract.problem(answer, headers, 422)
     assert kept(lab) == "0 0"
 
 
