@@ -6,6 +6,7 @@ as root that does not have to, and every process ends with the one that started 
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import glob
 import hashlib
@@ -25,6 +26,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("MUSTER_BUILD", ROOT / "build"))
 DATA = Path(__file__).resolve().parent / "data"
+SOCKETS = Path("/tmp")  # of PostgreSQL: their paths have to be short
 
 
 class StackError(RuntimeError):
@@ -158,9 +160,9 @@ class Postgres:
         self.bin = Path(found[-1])
         self.base = service_folder(folder, self.user)
         self.data, self.log = self.base / "data", logs / "postgres.log"
-        # A unix socket's path has at most 107 bytes, and a checkout may be deep.
+        # A unix socket's path has at most 107 bytes, and a checkout may be deep. The number is of the process that it belongs to.
         tag = hashlib.sha256(str(self.base).encode()).hexdigest()[:12]
-        self.socket = Path("/tmp") / f"muster-pg-{tag}"
+        self.socket = SOCKETS / f"muster-pg-{os.getpid()}-{tag}"
         self.process: Process | None = None
 
     def _run(self, *argv) -> subprocess.CompletedProcess:
@@ -169,7 +171,17 @@ class Postgres:
             raise StackError(f"{argv[0]} failed: {done.stderr.strip()[-400:]}")
         return done
 
+    @staticmethod
+    def sweep() -> None:
+        """A run that was killed could not remove its folder; its PostgreSQL has ended with it, and its socket is gone."""
+        for folder in SOCKETS.glob("muster-pg-*-*"):
+            owner = folder.name.split("-")[2]
+            if owner.isdigit() and not Path("/proc", owner).exists():
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
+
     def start(self) -> None:
+        self.sweep()
         self.socket.mkdir(mode=0o700, exist_ok=True)
         self.user.own(self.socket)
         if not (self.data / "PG_VERSION").exists():

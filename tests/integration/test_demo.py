@@ -4,6 +4,7 @@ import os
 import subprocess
 from pathlib import Path
 
+import stack
 from conftest import ROOT
 
 
@@ -20,6 +21,19 @@ def command(folder: Path) -> bytes:
         return (folder / "cmdline").read_bytes()
     except OSError:
         return b""
+
+
+def test_folders_of_killed_runs_are_removed(tmp_path, monkeypatch):
+    """Empty ones whose process is gone; nobody else's."""
+    monkeypatch.setattr(stack, "SOCKETS", tmp_path)
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    left, used, ours = (tmp_path / f"muster-pg-{who}" for who in (f"{gone.pid}-a", f"{gone.pid}-b", f"{os.getpid()}-a"))
+    for folder in (left, used, ours):
+        folder.mkdir()
+    (used / ".s.PGSQL.5432").touch()
+    stack.Postgres.sweep()
+    assert sorted(tmp_path.iterdir()) == sorted([used, ours])
 
 
 def test_install(tmp_path):
