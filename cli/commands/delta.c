@@ -86,12 +86,10 @@ static enum err out_commit(struct cli *cli, struct out_file *out)
 {
     mode_t mask = umask(0);
     (void)umask(mask);
-    if (fchmod(out->fd, 0666 & ~mask) != 0 || fsync(out->fd) != 0 || rename(out->temporary, out->path) != 0)
+    if (fchmod(out->fd, 0666 & ~mask) != 0 || rename(out->temporary, out->path) != 0)
         return err_set(&cli->info, err_from_errno(errno), "%.200s: cannot write: %s", out->path, strerror(errno));
     out->temporary[0] = '\0';
-    char copy[PATH_LEN];
-    enum err e = text_copy(copy, sizeof copy, out->path) ? file_sync_dir(dirname(copy)) : ERR_OK;
-    return e == ERR_OK ? e : err_set(&cli->info, e, "%.200s: cannot write its directory", out->path);
+    return ERR_OK;
 }
 
 /* ---- shown ---- */

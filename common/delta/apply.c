@@ -12,29 +12,62 @@
 
 enum { CHUNK = 64 * 1024 };
 
-/* A part of the delta, read in order. */
+/* A part of the delta, read in order; much of it is single numbers. */
 struct part {
     int fd;
-    int64_t at, end;
+    int64_t at, end; /* of what was not read from the file yet */
+    size_t used, len;
+    uint8_t buffer[4096];
 };
+
+static enum err part_fetch(struct part *part, uint8_t *bytes, size_t len)
+{
+    while (len > 0) {
+        ssize_t n = pread(part->fd, bytes, len, (off_t)part->at);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return n == 0 ? ERR_CORRUPT : ERR_IO;
+        bytes += n;
+        part->at += n;
+        len -= (size_t)n;
+    }
+    return ERR_OK;
+}
+
+static enum err part_fill(struct part *part)
+{
+    const int64_t left = part->end - part->at;
+    part->used = 0;
+    part->len = left < (int64_t)sizeof part->buffer ? (size_t)left : sizeof part->buffer;
+    return part_fetch(part, part->buffer, part->len);
+}
 
 static enum err part_read(void *user, void *bytes, size_t len)
 {
     struct part *part = user;
     uint8_t *out = bytes;
-    if (len > (uint64_t)(part->end - part->at))
+    size_t ready = part->len - part->used;
+    if (len > ready && len - ready > (uint64_t)(part->end - part->at))
         return ERR_CORRUPT;
-    while (len > 0) {
-        ssize_t n = pread(part->fd, out, len, (off_t)part->at);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return n == 0 ? ERR_CORRUPT : ERR_IO;
-        out += n;
-        part->at += n;
-        len -= (size_t)n;
+    if (len > ready && len - ready < sizeof part->buffer) {
+        memcpy(out, part->buffer + part->used, ready);
+        out += ready;
+        len -= ready;
+        enum err e = part_fill(part);
+        if (e != ERR_OK)
+            return e;
+        ready = part->len;
     }
-    return ERR_OK;
+    const size_t taken = len < ready ? len : ready;
+    memcpy(out, part->buffer + part->used, taken);
+    part->used += taken;
+    return part_fetch(part, out + taken, len - taken);
+}
+
+static bool part_is_read(const struct part *part)
+{
+    return part->at == part->end && part->used == part->len;
 }
 
 static enum err failed(struct err_info *info, enum err e)
@@ -130,7 +163,7 @@ static enum err tensors_rebuild(int old_fd, int out_fd, const struct format_file
         return ERR_OK;
     enum err e = tensors_decode(old_fd, out_fd, f->pairs, f->pair_count, f->head.effort, &source,
                                 DELTA_APPLY_MEMORY_MAX - held, info);
-    return e == ERR_OK && part.at != part.end ? ERR_CORRUPT : e;
+    return e == ERR_OK && !part_is_read(&part) ? ERR_CORRUPT : e;
 }
 
 /* The digest of what was rebuilt: on the way, when it is written in order, else by reading it again. */

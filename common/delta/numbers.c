@@ -163,11 +163,10 @@ static uint64_t float_round(struct residual_numbers numbers, double value)
     return round_shift(1ULL << 52 | fraction, shift + (unsigned)(1 - exponent));
 }
 
-/* Ties to even, for |value| < 2^51, in plain arithmetic: the compiler may do several at once. */
-static double round_even(double value)
+struct numbers_bounds numbers_bounds_of(enum tensor_type type)
 {
-    const double shift = 0x1.8p52;
-    return (value + shift) - shift;
+    const double half = power_of_two((int)types[type].width - 1);
+    return type == TENSOR_U8 ? (struct numbers_bounds){0, 255} : (struct numbers_bounds){-half, half - 1};
 }
 
 static void integers_round(enum tensor_type type, const double *values, size_t count, int64_t *ret_ordered)
@@ -179,12 +178,9 @@ static void integers_round(enum tensor_type type, const double *values, size_t c
                                                     : (int64_t)rint(values[i]);
         return;
     }
-    const double low = type == TENSOR_U8 ? 0 : -power_of_two((int)types[type].width - 1);
-    const double high = type == TENSOR_U8 ? 255 : power_of_two((int)types[type].width - 1) - 1;
-    for (size_t i = 0; i < count; i++) {
-        const double bounded = values[i] < low ? low : values[i] > high ? high : values[i];
-        ret_ordered[i] = (int64_t)round_even(bounded);
-    }
+    const struct numbers_bounds bounds = numbers_bounds_of(type);
+    for (size_t i = 0; i < count; i++)
+        ret_ordered[i] = (int32_t)numbers_nearest(bounds, values[i]);
 }
 
 void numbers_round(enum tensor_type type, const double *values, size_t count, int64_t *ret_ordered)

@@ -25,3 +25,18 @@ static inline bool numbers_is_special(struct residual_numbers numbers, int64_t o
     const unsigned exponents = numbers.width - 1 - numbers.mantissa;
     return numbers.mantissa != 0 && magnitude >> numbers.mantissa == (1ULL << exponents) - 1;
 }
+
+/* Least and greatest of an integer type of at most 32 bits. */
+struct numbers_bounds {
+    double low, high;
+};
+struct numbers_bounds numbers_bounds_of(enum tensor_type type);
+
+/* The nearest integer inside the bounds, ties to even, in plain arithmetic: the compiler may do several at once. What
+ * is not a number is low. */
+static inline double numbers_nearest(struct numbers_bounds bounds, double value)
+{
+    const double shift = 0x1.8p52;
+    const double bounded = value > bounds.low ? value < bounds.high ? value : bounds.high : bounds.low;
+    return (bounded + shift) - shift;
+}

@@ -99,17 +99,20 @@ static void push_line(const struct plan *plan, size_t count, const double *updat
     }
 }
 
-/* Small integers: the nearest one, and as a hint on which side of it the exact value lies, and its size. */
-static void integer_line(enum tensor_type type, size_t count, const double *exact, bool sizes, int64_t *ret_predicted,
-                         uint8_t *ret_hint)
+/* Small integers: the nearest one, and as a hint on which side of it the exact value lies, in 1/16, and its size: how
+ * many of the limits it reaches. */
+static void integer_line(enum tensor_type type, size_t count, const double *exact, const double limits[3],
+                         int64_t *ret_predicted, uint8_t *ret_hint)
 {
-    numbers_round(type, exact, count, ret_predicted);
+    const struct numbers_bounds bounds = numbers_bounds_of(type);
     for (size_t j = 0; j < count; j++) {
-        const double beside = (exact[j] - (double)ret_predicted[j] + 0.5) * 16;
-        const int side = (int)(beside < 0 ? 0 : beside > 15 ? 15 : beside);
-        const int size = (int)(ret_predicted[j] < 0 ? -ret_predicted[j] : ret_predicted[j]);
-        const int class = sizes ? (size >= 127) + (size >= 32) + (size >= 8) : size > 3 ? 3 : size;
-        ret_hint[j] = (uint8_t)(side * 4 + class);
+        const double nearest = numbers_nearest(bounds, exact[j]);
+        const double beside = (exact[j] - nearest + 0.5) * 16;
+        const double side = beside > 0 ? beside < 15 ? beside : 15 : 0;
+        const double size = fabs(nearest);
+        const int class = (size >= limits[0]) + (size >= limits[1]) + (size >= limits[2]);
+        ret_predicted[j] = (int32_t)nearest;
+        ret_hint[j] = (uint8_t)((int32_t)side * 4 + class);
     }
 }
 
@@ -117,7 +120,7 @@ static bool grid_line(const struct plan *plan, enum tensor_type type, size_t cou
                       struct predict_scratch *scratch, int64_t *ret_predicted, uint8_t *ret_hint)
 {
     if (plan->rank != 0) {
-        integer_line(TENSOR_I32, count, scratch->update, false, ret_predicted, ret_hint);
+        integer_line(TENSOR_I32, count, scratch->update, (const double[]){1, 2, 3}, ret_predicted, ret_hint);
         return true;
     }
     memset(ret_predicted, 0, count * sizeof *ret_predicted);
@@ -157,8 +160,8 @@ bool predict_line(const struct plan *plan, const struct plan_row *row, enum tens
         return false;
     }
     for (size_t j = 0; j < count; j++)
-        scratch->values[j] = (double)old[j] * row->ratio + plan->offset + (plan->rank != 0 ? scratch->update[j] : 0);
-    integer_line(type, count, scratch->values, true, ret_predicted, ret_hint);
+        scratch->values[j] = (int32_t)old[j] * row->ratio + plan->offset + (plan->rank != 0 ? scratch->update[j] : 0);
+    integer_line(type, count, scratch->values, (const double[]){8, 32, 127}, ret_predicted, ret_hint);
     return true;
 }
 

@@ -33,11 +33,10 @@ void range_encoder_start(struct range_encoder *coder)
     coder->raw.len = 0;
 }
 
-void range_encoder_carry(struct range_encoder *coder)
+void range_carry(uint8_t *bytes, size_t len)
 {
-    size_t at = coder->coded.len;
-    while (at > 0 && ++coder->coded.data[at - 1] == 0)
-        at--;
+    while (len > 0 && ++bytes[len - 1] == 0)
+        len--;
 }
 
 static void trim(struct byte_stream *stream)
@@ -59,7 +58,7 @@ void range_encoder_finish(struct range_encoder *coder)
         }
     }
     if (value < coder->low)
-        range_encoder_carry(coder);
+        range_carry(coder->coded.data, coder->coded.len);
     for (; value != 0; value <<= 8)
         coder->coded.data[coder->coded.len++] = (uint8_t)(value >> 56);
     for (; coder->bits != 0; coder->bits >>= 8)

@@ -15,6 +15,8 @@ enum {
     RANGE_PADDING = 8         /* bytes behind each stream, zero */
 };
 
+#define RANGE_INLINE static inline __attribute__((always_inline))
+
 struct byte_stream {
     uint8_t *data;
     size_t len, room;
@@ -51,10 +53,10 @@ void range_decoder_start(struct range_decoder *coder, const uint8_t *coded, size
                          size_t raw_len);
 
 /* Adds the carry to the bytes that are already out. */
-void range_encoder_carry(struct range_encoder *coder);
+void range_carry(uint8_t *bytes, size_t len);
 
 /* one: the probability of a 1, in 1/65536, 1 … 65535. */
-static inline void range_encode(struct range_encoder *coder, bool bit, uint32_t one)
+RANGE_INLINE void range_encode(struct range_encoder *coder, bool bit, uint32_t one)
 {
     const uint64_t bound = (coder->range >> RANGE_PROBABILITY_BITS) * one;
     if (bit) {
@@ -63,7 +65,7 @@ static inline void range_encode(struct range_encoder *coder, bool bit, uint32_t 
         coder->low += bound;
         coder->range -= bound;
         if (coder->low < bound)
-            range_encoder_carry(coder);
+            range_carry(coder->coded.data, coder->coded.len);
     }
     if (coder->range >> 32 == 0) {
         const uint32_t word = __builtin_bswap32((uint32_t)(coder->low >> 32));
@@ -74,7 +76,7 @@ static inline void range_encode(struct range_encoder *coder, bool bit, uint32_t 
     }
 }
 
-static inline uint32_t range_next_word(struct range_decoder *coder)
+RANGE_INLINE uint32_t range_next_word(struct range_decoder *coder)
 {
     const size_t left = (size_t)(coder->coded_end - coder->coded);
     uint32_t word = 0;
@@ -88,21 +90,41 @@ static inline uint32_t range_next_word(struct range_decoder *coder)
     return __builtin_bswap32(word);
 }
 
-static inline bool range_decode(struct range_decoder *coder, uint32_t one)
+RANGE_INLINE void range_refill(struct range_decoder *coder)
+{
+    if (coder->range >> 32 == 0) {
+        coder->range <<= 32;
+        coder->code = coder->code << 32 | range_next_word(coder);
+    }
+}
+
+RANGE_INLINE bool range_decode(struct range_decoder *coder, uint32_t one)
 {
     const uint64_t bound = (coder->range >> RANGE_PROBABILITY_BITS) * one;
     const bool bit = coder->code < bound;
     coder->range = bit ? bound : coder->range - bound;
     coder->code -= bit ? 0 : bound;
-    if (coder->range >> 32 == 0) {
-        coder->range <<= 32;
-        coder->code = coder->code << 32 | range_next_word(coder);
-    }
+    range_refill(coder);
     return bit;
 }
 
+/* The same for decisions that are nearly always 0: a branch, so that the processor goes on before it has the answer. */
+RANGE_INLINE bool range_decode_rare(struct range_decoder *coder, uint32_t one)
+{
+    const uint64_t bound = (coder->range >> RANGE_PROBABILITY_BITS) * one;
+    if (__builtin_expect(coder->code < bound, 0)) {
+        coder->range = bound;
+        range_refill(coder);
+        return true;
+    }
+    coder->range -= bound;
+    coder->code -= bound;
+    range_refill(coder);
+    return false;
+}
+
 /* count: 0 … 32. */
-static inline void range_put_bits(struct range_encoder *coder, uint32_t value, unsigned count)
+RANGE_INLINE void range_put_bits(struct range_encoder *coder, uint32_t value, unsigned count)
 {
     coder->bits |= (uint64_t)value << coder->bit_count;
     coder->bit_count += count;
@@ -115,7 +137,7 @@ static inline void range_put_bits(struct range_encoder *coder, uint32_t value, u
     }
 }
 
-static inline uint32_t range_get_bits(struct range_decoder *coder, unsigned count)
+RANGE_INLINE uint32_t range_get_bits(struct range_decoder *coder, unsigned count)
 {
     if (coder->bit_count < count) {
         const size_t left = (size_t)(coder->raw_end - coder->raw);

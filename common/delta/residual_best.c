@@ -69,7 +69,7 @@ ALWAYS_INLINE bool model_decide(struct model *model, struct lane *lane, bool enc
     for (unsigned i = 0; i < INPUTS / 4; i++)
         weights->part[i] += odds.part[i] * error;
     for (unsigned i = 0; i < model->inputs; i++)
-        counter_learn(&model->at[i][node], &model->rates, bit, STEP_LIMIT);
+        counter_learn(&model->at[i][node], &model->rates, bit, STEP_LIMIT, 0);
     return bit;
 }
 
@@ -196,4 +196,14 @@ static void model_init(struct model *model)
             model->weights[i].part[part] = (lanes){0.18F, 0.18F, 0.18F, 0.18F};
 }
 
-const struct residual_coder residual_coder_best = {sizeof(struct model), model_init, line_encode, line_decode};
+static void best_encode(struct residual *r, struct range_encoder *encoder, const struct residual_line *line)
+{
+    line_code(r, &(struct lane){.encoder = encoder}, true, line);
+}
+
+static void best_decode(struct residual *r, struct range_decoder *decoder, const struct residual_line *line)
+{
+    line_code(r, &(struct lane){.decoder = decoder}, false, line);
+}
+
+const struct residual_coder residual_coder_best = {sizeof(struct model), model_init, best_encode, best_decode};

@@ -45,6 +45,25 @@ ALWAYS_INLINE uint64_t mantissa_code(struct model *model, struct lane *lane, boo
     return rest == 0 ? top : top | bits_code(lane, encode, value & ((1ULL << rest) - 1), rest);
 }
 
+/* How many bits a magnitude has, 1 … 64; the contexts are set. */
+ALWAYS_INLINE unsigned length_code(struct residual *r, struct lane *lane, bool encode, uint64_t magnitude)
+{
+    const unsigned length = encode ? 64 - (unsigned)__builtin_clzll(magnitude) : 0;
+    const unsigned longest = (1U << r->depth) - 1; /* and all that are longer */
+    const unsigned symbol = tree_code(r->model, lane, encode, length < longest ? length - 1 : longest - 1, r->depth);
+    if (symbol < longest - 1)
+        return symbol + 1;
+    return 1 + (unsigned)bits_code(lane, encode, length - 1, 6);
+}
+
+/* A magnitude of so many bits; the contexts are set. */
+ALWAYS_INLINE uint64_t size_code(struct model *model, struct lane *lane, bool encode, uint64_t magnitude,
+                                 unsigned length)
+{
+    const uint64_t top = 1ULL << (length - 1);
+    return length == 1 ? 1 : top | mantissa_code(model, lane, encode, magnitude & (top - 1), length - 1);
+}
+
 /* A residual that is small beside the number. Returns the number. */
 ALWAYS_INLINE int64_t near_code(struct residual *r, struct lane *lane, bool encode, const struct place *place,
                                 int64_t predicted, int64_t value)
@@ -53,25 +72,15 @@ ALWAYS_INLINE int64_t near_code(struct residual *r, struct lane *lane, bool enco
     const uint64_t residual = (uint64_t)value - (uint64_t)predicted;
     const bool negative = residual >> 63;
     const uint64_t magnitude = negative ? 0 - residual : residual;
-    unsigned length = encode && magnitude != 0 ? 64 - (unsigned)__builtin_clzll(magnitude) : 0;
     model_zero(model, place);
-    if (!model_decide(model, lane, encode, length != 0, 0))
+    if (!model_decide(model, lane, encode, magnitude != 0, 0))
         return predicted;
     model_lengths(model, place);
-    const unsigned longest = (1U << r->depth) - 1; /* and all that are longer */
-    const unsigned symbol = tree_code(model, lane, encode, length < longest ? length - 1 : longest - 1, r->depth);
-    if (symbol < longest - 1)
-        length = symbol + 1;
-    else
-        length = 1 + (unsigned)bits_code(lane, encode, length - 1, 6);
+    const unsigned length = length_code(r, lane, encode, magnitude);
     model_sign(model, place, length);
     const bool down = model_decide(model, lane, encode, negative, 0);
-    uint64_t size = 1;
-    if (length > 1) {
-        model_mantissa(model, place, length);
-        size = 1ULL << (length - 1) |
-               mantissa_code(model, lane, encode, magnitude & ((1ULL << (length - 1)) - 1), length - 1);
-    }
+    model_mantissa(model, place, length);
+    const uint64_t size = size_code(model, lane, encode, magnitude, length);
     return (int64_t)((uint64_t)predicted + (down ? 0 - size : size));
 }
 
@@ -236,14 +245,4 @@ ALWAYS_INLINE void line_code(struct residual *r, struct lane *lane, bool encode,
         }
         place_learn(r, &place, predicted, value);
     }
-}
-
-static void line_encode(struct residual *r, struct range_encoder *encoder, const struct residual_line *line)
-{
-    line_code(r, &(struct lane){.encoder = encoder}, true, line);
-}
-
-static void line_decode(struct residual *r, struct range_decoder *decoder, const struct residual_line *line)
-{
-    line_code(r, &(struct lane){.decoder = decoder}, false, line);
 }

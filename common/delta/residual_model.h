@@ -96,12 +96,13 @@ static inline void counters_init(struct counter *counters, size_t count)
         counters[i].state = 1U << 31;
 }
 
-/* limit: after so many sights the step stays. */
-ALWAYS_INLINE void counter_learn(struct counter *counter, const struct rates *rates, bool bit, uint32_t limit)
+/* limit: after so many sights the step stays. least: of the probability of either. */
+ALWAYS_INLINE void counter_learn(struct counter *counter, const struct rates *rates, bool bit, uint32_t limit,
+                                 int32_t least)
 {
     const uint32_t seen = counter->state & COUNTER_SEEN_MAX;
     const int32_t one = (int32_t)(counter->state >> COUNTER_SEEN_BITS);
-    const int32_t error = (bit ? (1 << COUNTER_BITS) - 1 : 0) - one;
+    const int32_t error = (bit ? (1 << COUNTER_BITS) - 1 - least : least) - one;
     const int32_t moved = one + (int32_t)(((int64_t)error * rates->step[seen]) >> 16);
     counter->state = (uint32_t)moved << COUNTER_SEEN_BITS | (seen + (seen < limit));
 }
@@ -118,6 +119,12 @@ ALWAYS_INLINE bool lane_code(struct lane *lane, bool encode, bool bit, uint32_t 
         return range_decode(lane->decoder, one);
     range_encode(lane->encoder, bit, one);
     return bit;
+}
+
+/* For decisions that are nearly always 0. */
+ALWAYS_INLINE bool lane_code_rare(struct lane *lane, bool encode, bool bit, uint32_t one)
+{
+    return encode ? lane_code(lane, encode, bit, one) : range_decode_rare(lane->decoder, one);
 }
 
 ALWAYS_INLINE int clamp(int value, int low, int high)

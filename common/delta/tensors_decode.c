@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { WINDOW_BYTES = 64 * 1024 };
+enum { WINDOW_BYTES = 64 * 1024, SCALES_AHEAD = 256 };
 
 /* One end of a copy: bytes of a file in order, through a buffer. */
 struct window {
@@ -30,6 +30,7 @@ struct decoder {
     struct predict_scratch scratch;
     int64_t old[RESIDUAL_LINE_MAX], value[RESIDUAL_LINE_MAX], predicted[RESIDUAL_LINE_MAX];
     uint8_t hint[RESIDUAL_LINE_MAX];
+    float old_scales[SCALES_AHEAD], new_scales[SCALES_AHEAD]; /* of rows */
 };
 
 static enum err pread_all(int fd, uint8_t *bytes, size_t len, int64_t offset)
@@ -169,18 +170,29 @@ static enum err across_get(struct decoder *decoder, const struct plan *plan, uin
     return e;
 }
 
+/* The scales of the rows from this one on, of both files. */
+static enum err scales_get(struct decoder *decoder, const struct tensor_pair *pair, uint64_t row)
+{
+    const uint64_t left = pair->scale_count - row;
+    const size_t bytes = (left < SCALES_AHEAD ? (size_t)left : SCALES_AHEAD) * sizeof(float);
+    const int64_t at = (int64_t)(row * sizeof(float));
+    enum err e = pread_all(decoder->old_fd, (uint8_t *)decoder->old_scales, bytes, pair->old_scales + at);
+    if (e == ERR_OK)
+        e = pread_all(decoder->new_fd, (uint8_t *)decoder->new_scales, bytes, pair->new_scales + at);
+    return e;
+}
+
 static enum err row_ratio(struct decoder *decoder, const struct tensor_pair *pair, uint64_t row, double *ret_ratio)
 {
+    enum err e = ERR_OK;
     *ret_ratio = 1;
     if (pair->old_scales < 0 || pair->new_scales < 0)
         return ERR_OK;
-    const int64_t at = pair->scale_count == 1 ? 0 : (int64_t)(row * sizeof(float));
-    float scales[2];
-    enum err e = pread_all(decoder->old_fd, (uint8_t *)&scales[0], sizeof(float), pair->old_scales + at);
+    const size_t i = row < pair->scale_count ? (size_t)(row % SCALES_AHEAD) : 0;
+    if (row < pair->scale_count && i == 0)
+        e = scales_get(decoder, pair, row);
     if (e == ERR_OK)
-        e = pread_all(decoder->new_fd, (uint8_t *)&scales[1], sizeof(float), pair->new_scales + at);
-    if (e == ERR_OK)
-        *ret_ratio = tensor_scale_ratio(scales[0], scales[1]);
+        *ret_ratio = tensor_scale_ratio(decoder->old_scales[i], decoder->new_scales[i]);
     return e;
 }
 
