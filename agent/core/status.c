@@ -346,7 +346,7 @@ static enum err spool_words(const json_t *spool, struct buf *out)
     enum err e = buf_addf(out, "spool      %" PRId64 " items wait for the server, %.1f MB", number(spool, "items"),
                           megabytes(number(spool, "bytes")));
     if (e == ERR_OK && limit > 0) /* a small disk's may be less than one */
-        e = buf_addf(out, " of at most %.*f MB", limit < 10 * 1000 * 1000 ? 1 : 0, megabytes(limit));
+        e = buf_addf(out, " of at most %.*f MB", limit < 10000000 ? 1 : 0, megabytes(limit));
     return e == ERR_OK ? buf_add_text(out, "\n") : e;
 }
 

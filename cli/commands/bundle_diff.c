@@ -1,7 +1,7 @@
 /* What is different between two bundles, and the delta bundle from one to the other: all of it works offline. */
 #include "cli/bundle.h"
-#include "cli/effort.h"
 #include "cli/commands.h"
+#include "cli/effort.h"
 #include "cli/table.h"
 #include "cli/terminal.h"
 
