@@ -12,62 +12,39 @@
 
 enum { CHUNK = 64 * 1024 };
 
-/* A part of the delta, read in order; much of it is single numbers. */
+/* A part of the delta. */
 struct part {
     int fd;
-    int64_t at, end; /* of what was not read from the file yet */
-    size_t used, len;
-    uint8_t buffer[4096];
+    int64_t at, end;
 };
 
-static enum err part_fetch(struct part *part, uint8_t *bytes, size_t len)
+/* Exactly len bytes of the delta. */
+static enum err part_read_at(void *user, uint64_t at, void *bytes, size_t len)
 {
+    const struct part *part = user;
+    uint8_t *out = bytes;
     while (len > 0) {
-        ssize_t n = pread(part->fd, bytes, len, (off_t)part->at);
+        ssize_t n = pread(part->fd, out, len, (off_t)(part->at + (int64_t)at));
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0)
             return n == 0 ? ERR_CORRUPT : ERR_IO;
-        bytes += n;
-        part->at += n;
+        out += n;
+        at += (uint64_t)n;
         len -= (size_t)n;
     }
     return ERR_OK;
 }
 
-static enum err part_fill(struct part *part)
-{
-    const int64_t left = part->end - part->at;
-    part->used = 0;
-    part->len = left < (int64_t)sizeof part->buffer ? (size_t)left : sizeof part->buffer;
-    return part_fetch(part, part->buffer, part->len);
-}
-
+/* The next ones. */
 static enum err part_read(void *user, void *bytes, size_t len)
 {
     struct part *part = user;
-    uint8_t *out = bytes;
-    size_t ready = part->len - part->used;
-    if (len > ready && len - ready > (uint64_t)(part->end - part->at))
+    if (len > (uint64_t)(part->end - part->at))
         return ERR_CORRUPT;
-    if (len > ready && len - ready < sizeof part->buffer) {
-        memcpy(out, part->buffer + part->used, ready);
-        out += ready;
-        len -= ready;
-        enum err e = part_fill(part);
-        if (e != ERR_OK)
-            return e;
-        ready = part->len;
-    }
-    const size_t taken = len < ready ? len : ready;
-    memcpy(out, part->buffer + part->used, taken);
-    part->used += taken;
-    return part_fetch(part, out + taken, len - taken);
-}
-
-static bool part_is_read(const struct part *part)
-{
-    return part->at == part->end && part->used == part->len;
+    enum err e = part_read_at(part, 0, bytes, len);
+    part->at += (int64_t)len;
+    return e;
 }
 
 static enum err failed(struct err_info *info, enum err e)
@@ -157,13 +134,12 @@ static enum err rest_rebuild(int old_fd, int out_fd, const struct format_file *f
 static enum err tensors_rebuild(int old_fd, int out_fd, const struct format_file *f, struct err_info *info)
 {
     struct part part = {.fd = f->fd, .at = f->tensors_at, .end = f->tensors_at + f->head.tensors_coded};
-    struct tensor_source source = {.read = part_read, .user = &part};
+    struct tensor_source source = {.read = part_read_at, .user = &part, .size = (uint64_t)f->head.tensors_coded};
     size_t held = f->pair_count * sizeof *f->pairs;
     if (f->pair_count == 0)
         return ERR_OK;
-    enum err e = tensors_decode(old_fd, out_fd, f->pairs, f->pair_count, f->head.effort, &source,
-                                DELTA_APPLY_MEMORY_MAX - held, info);
-    return e == ERR_OK && !part_is_read(&part) ? ERR_CORRUPT : e;
+    return tensors_decode(old_fd, out_fd, f->pairs, f->pair_count, f->head.effort, &source,
+                          DELTA_APPLY_MEMORY_MAX - held, info);
 }
 
 /* The digest of what was rebuilt: on the way, when it is written in order, else by reading it again. */

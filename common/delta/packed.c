@@ -46,14 +46,13 @@ struct reading {
 };
 
 /* Decodes the next bytes into reading->to; a frame that does not move on is corrupt. */
-static enum err chunk_read(const struct tensor_source *source, struct reading *reading, size_t *ret_len,
-                           struct err_info *info)
+static enum err chunk_read(struct coded *coded, struct reading *reading, size_t *ret_len, struct err_info *info)
 {
     ZSTD_outBuffer out = {.dst = reading->to, .size = CHUNK};
     while (out.pos == 0) {
         const size_t part = reading->left < CHUNK ? (size_t)reading->left : CHUNK;
         if (reading->in.pos == reading->in.size && part != 0) {
-            enum err e = source->read(source->user, reading->from, part);
+            enum err e = coded_read(coded, reading->from, part);
             if (e != ERR_OK)
                 return e;
             reading->left -= part;
@@ -68,8 +67,7 @@ static enum err chunk_read(const struct tensor_source *source, struct reading *r
     return ERR_OK;
 }
 
-enum err packed_read(const struct tensor_source *source, size_t len, const struct packed_sink *sink,
-                     struct err_info *info)
+enum err packed_read(struct coded *coded, size_t len, const struct packed_sink *sink, struct err_info *info)
 {
     [[gnu::cleanup(decompressor_free)]] ZSTD_DCtx *context = ZSTD_createDCtx();
     cleanup_free struct reading *reading = calloc(1, sizeof *reading);
@@ -77,10 +75,10 @@ enum err packed_read(const struct tensor_source *source, size_t len, const struc
         ZSTD_isError(ZSTD_DCtx_setParameter(context, ZSTD_d_windowLogMax, WINDOW_LOG)) != 0)
         return ERR_NO_MEMORY;
     reading->context = context;
-    enum err e = plan_number_read(source, INT64_MAX, &reading->left, info);
+    enum err e = plan_number_read(coded, INT64_MAX, &reading->left, info);
     while (len > 0 && e == ERR_OK) {
         size_t got = 0;
-        e = chunk_read(source, reading, &got, info);
+        e = chunk_read(coded, reading, &got, info);
         if (e == ERR_OK && got > len)
             e = plan_corrupt(info, "a packed tensor is too long");
         if (e == ERR_OK)
@@ -91,6 +89,6 @@ enum err packed_read(const struct tensor_source *source, size_t len, const struc
     if (e == ERR_OK && reading->left > CHUNK)
         e = plan_corrupt(info, "a packed tensor is too long");
     if (e == ERR_OK && reading->left != 0)
-        e = source->read(source->user, reading->from, (size_t)reading->left);
+        e = coded_read(coded, reading->from, (size_t)reading->left);
     return e;
 }

@@ -17,5 +17,5 @@ struct packed_sink {
 };
 
 /* Reads them again: exactly len bytes, or ERR_CORRUPT. */
-[[nodiscard]] enum err packed_read(const struct tensor_source *source, size_t len, const struct packed_sink *sink,
+[[nodiscard]] enum err packed_read(struct coded *coded, size_t len, const struct packed_sink *sink,
                                    struct err_info *info);

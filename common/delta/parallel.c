@@ -6,7 +6,7 @@
 #include <sched.h>
 #include <stdatomic.h>
 
-enum { THREADS_MAX = 256, PROGRESS_MS = 100 };
+enum { PROGRESS_MS = 100, STACK_BYTES = 1024 * 1024 /* a rebuild has to work in little address space */ };
 
 int parallel_threads(const struct delta_options *options)
 {
@@ -14,7 +14,7 @@ int parallel_threads(const struct delta_options *options)
     int threads = options->threads;
     if (threads <= 0)
         threads = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
-    return threads < 1 ? 1 : threads > THREADS_MAX ? THREADS_MAX : threads;
+    return threads < 1 ? 1 : threads > PARALLEL_THREADS_MAX ? PARALLEL_THREADS_MAX : threads;
 }
 
 struct parallel {
@@ -42,11 +42,16 @@ static void *parallel_main(void *arg)
 enum err parallel_run(size_t count, int threads, enum err (*work)(void *user, size_t i), void *user)
 {
     struct parallel p = {.count = count, .work = work, .user = user};
-    pthread_t others[THREADS_MAX];
+    pthread_t others[PARALLEL_THREADS_MAX];
+    pthread_attr_t attr;
     size_t started = 0;
-    while (started + 1 < (size_t)threads && started + 1 < count && started < THREADS_MAX &&
-           pthread_create(&others[started], NULL, parallel_main, &p) == 0)
+    if (pthread_attr_init(&attr) != 0)
+        return ERR_NO_MEMORY;
+    (void)pthread_attr_setstacksize(&attr, STACK_BYTES);
+    while (started + 1 < (size_t)threads && started + 1 < count && started < PARALLEL_THREADS_MAX &&
+           pthread_create(&others[started], &attr, parallel_main, &p) == 0)
         started++;
+    (void)pthread_attr_destroy(&attr);
     (void)parallel_main(&p);
     for (size_t i = 0; i < started; i++)
         (void)pthread_join(others[i], NULL);

@@ -5,6 +5,8 @@
 
 #include <pthread.h>
 
+enum { PARALLEL_THREADS_MAX = 256 };
+
 /* options->threads, or the cores of this process. */
 int parallel_threads(const struct delta_options *options);
 

@@ -62,12 +62,12 @@ enum err plan_number_write(struct buf *out, uint64_t number)
     return buf_add(out, bytes, len);
 }
 
-enum err plan_number_read(const struct tensor_source *source, uint64_t max, uint64_t *ret_number, struct err_info *info)
+enum err plan_number_read(struct coded *coded, uint64_t max, uint64_t *ret_number, struct err_info *info)
 {
     uint64_t number = 0;
     for (unsigned shift = 0; shift < 63; shift += 7) {
         uint8_t byte;
-        enum err e = source->read(source->user, &byte, 1);
+        enum err e = coded_read(coded, &byte, 1);
         if (e != ERR_OK)
             return e;
         number |= (uint64_t)(byte & 127) << shift;
@@ -87,10 +87,10 @@ static enum err signed_write(struct buf *out, int number)
     return plan_number_write(out, number < 0 ? (uint64_t)(-(int64_t)number) * 2 - 1 : (uint64_t)number * 2);
 }
 
-static enum err signed_read(const struct tensor_source *source, int max, int *ret_number, struct err_info *info)
+static enum err signed_read(struct coded *coded, int max, int *ret_number, struct err_info *info)
 {
     uint64_t number = 0;
-    enum err e = plan_number_read(source, (uint64_t)max * 2, &number, info);
+    enum err e = plan_number_read(coded, (uint64_t)max * 2, &number, info);
     if (e == ERR_OK)
         *ret_number = (number & 1) != 0 ? -(int)(number / 2) - 1 : (int)(number / 2);
     return e;
@@ -133,42 +133,41 @@ enum err plan_write(struct buf *out, enum method method, const struct plan *plan
     return e;
 }
 
-static enum err base_read(const struct tensor_source *source, struct plan *plan, struct err_info *info)
+static enum err base_read(struct coded *coded, struct plan *plan, struct err_info *info)
 {
     enum err e = ERR_OK;
     if (plan->base == BASE_GRID)
-        e = signed_read(source, PREDICT_EXPONENT_MAX, &plan->grid_exponent, info);
+        e = signed_read(coded, PREDICT_EXPONENT_MAX, &plan->grid_exponent, info);
     if (plan->base == BASE_DECAY) {
         uint64_t steps = 0;
-        e = source->read(source->user, &plan->decay, sizeof plan->decay);
+        e = coded_read(coded, &plan->decay, sizeof plan->decay);
         if (e == ERR_OK)
-            e = plan_number_read(source, PREDICT_STEPS_MAX, &steps, info);
+            e = plan_number_read(coded, PREDICT_STEPS_MAX, &steps, info);
         if (e == ERR_OK && !(plan->decay > 0 && plan->decay <= 1))
             e = plan_corrupt(info, "its weight decay is none");
         plan->decay_steps = (uint32_t)steps;
     }
     if (e == ERR_OK && plan->rescaled) {
         int offset = 0;
-        e = signed_read(source, 512 * 16, &offset, info);
+        e = signed_read(coded, 512 * 16, &offset, info);
         plan->offset = offset / 16.0;
     }
     return e;
 }
 
-static enum err rank_read(const struct tensor_source *source, const struct tensor_view *view, struct plan *plan,
-                          struct err_info *info)
+static enum err rank_read(struct coded *coded, const struct tensor_view *view, struct plan *plan, struct err_info *info)
 {
     uint64_t rank = 0;
-    enum err e = plan_number_read(source, PREDICT_RANK_MAX, &rank, info);
+    enum err e = plan_number_read(coded, PREDICT_RANK_MAX, &rank, info);
     if (e == ERR_OK && (rank == 0 || view->cols > PLAN_ACROSS_BYTES_MAX / sizeof(float) / rank))
         e = plan_corrupt(info, "its factors are too many");
     plan->rank = (unsigned)rank;
     if (e == ERR_OK)
-        e = source->read(source->user, &plan->typical, sizeof plan->typical);
+        e = coded_read(coded, &plan->typical, sizeof plan->typical);
     if (e == ERR_OK && !(plan->typical > 1e-30F && plan->typical < 1e30F))
         e = plan_corrupt(info, "its update has no size");
     for (unsigned i = 0; i < rank && e == ERR_OK; i++)
-        e = signed_read(source, PREDICT_EXPONENT_MAX, &plan->exponents[i], info);
+        e = signed_read(coded, PREDICT_EXPONENT_MAX, &plan->exponents[i], info);
     return e;
 }
 
@@ -190,11 +189,11 @@ static bool plan_fits(const struct plan *plan, const struct tensor_pair *pair)
     return (floats || !plan->row_scale) && (floats || bytes || plan->rank == 0);
 }
 
-enum err plan_read(const struct tensor_source *source, const struct tensor_pair *pair, enum method *ret_method,
-                   struct plan *ret_plan, struct err_info *info)
+enum err plan_read(struct coded *coded, const struct tensor_pair *pair, enum method *ret_method, struct plan *ret_plan,
+                   struct err_info *info)
 {
     uint64_t method = 0;
-    enum err e = plan_number_read(source, METHOD_COUNT - 1, &method, info);
+    enum err e = plan_number_read(coded, METHOD_COUNT - 1, &method, info);
     if (e != ERR_OK)
         return e;
     *ret_method = (enum method)method;
@@ -206,7 +205,7 @@ enum err plan_read(const struct tensor_source *source, const struct tensor_pair 
         return ERR_OK;
     }
     uint8_t head[2];
-    e = source->read(source->user, head, sizeof head);
+    e = coded_read(coded, head, sizeof head);
     if (e != ERR_OK)
         return e;
     if (head[0] > BASE_DECAY || (head[1] & ~FLAGS_ALL) != 0)
@@ -215,11 +214,11 @@ enum err plan_read(const struct tensor_source *source, const struct tensor_pair 
     plan.row_scale = (head[1] & HAS_ROW_SCALE) != 0;
     plan.rescaled = (head[1] & HAS_RESCALE) != 0;
     const struct tensor_view view = tensor_view_of(pair);
-    e = base_read(source, &plan, info);
+    e = base_read(coded, &plan, info);
     if (e == ERR_OK && plan.row_scale)
-        e = signed_read(source, PREDICT_EXPONENT_MAX, &plan.scale_exponent, info);
+        e = signed_read(coded, PREDICT_EXPONENT_MAX, &plan.scale_exponent, info);
     if (e == ERR_OK && (head[1] & HAS_RANK) != 0)
-        e = rank_read(source, &view, &plan, info);
+        e = rank_read(coded, &view, &plan, info);
     if (e != ERR_OK)
         return e;
     if (!plan_fits(&plan, pair))

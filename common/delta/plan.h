@@ -3,6 +3,7 @@
  */
 
 #include "common/base/buf.h"
+#include "common/delta/coded.h"
 #include "common/delta/predict.h"
 
 enum method {
@@ -39,12 +40,11 @@ enum method plan_method(const struct plan *plan);
 [[nodiscard]] enum err plan_write(struct buf *out, enum method method, const struct plan *plan);
 
 /* Reads them; across is left NULL. ERR_CORRUPT when a field is out of its range or does not fit the tensor. */
-[[nodiscard]] enum err plan_read(const struct tensor_source *source, const struct tensor_pair *pair,
-                                 enum method *ret_method, struct plan *ret_plan, struct err_info *info);
+[[nodiscard]] enum err plan_read(struct coded *coded, const struct tensor_pair *pair, enum method *ret_method,
+                                 struct plan *ret_plan, struct err_info *info);
 
 /* Variable-length numbers, seven bits a byte, lowest first. */
 [[nodiscard]] enum err plan_number_write(struct buf *out, uint64_t number);
-[[nodiscard]] enum err plan_number_read(const struct tensor_source *source, uint64_t max, uint64_t *ret_number,
-                                        struct err_info *info);
+[[nodiscard]] enum err plan_number_read(struct coded *coded, uint64_t max, uint64_t *ret_number, struct err_info *info);
 
 [[nodiscard]] enum err plan_corrupt(struct err_info *info, const char *what);

@@ -2,16 +2,23 @@
 
 #include <stdlib.h>
 
-size_t states_group(const struct tensor_pair *pairs, size_t count, enum delta_effort effort)
+size_t states_groups(const struct tensor_pair *pairs, size_t count, enum delta_effort effort, size_t *ret_first)
 {
     const uint64_t enough = effort == DELTA_BEST ? STATES_GROUP_BEST : STATES_GROUP_FAST;
-    uint64_t elements = 0;
-    size_t i = 0;
-    while (i < count && elements < enough) {
+    uint64_t elements = enough;
+    size_t groups = 0;
+    bool scaled = false;
+    for (size_t i = 0; i < count; i++) {
+        const bool first_scaled = !scaled && pairs[i].new_scales >= 0;
+        if (elements >= enough || first_scaled) {
+            ret_first[groups++] = i;
+            elements = 0;
+        }
+        scaled |= first_scaled;
         elements += pairs[i].rows * pairs[i].cols;
-        i++;
     }
-    return i;
+    ret_first[groups] = count;
+    return groups;
 }
 
 enum profile states_profile(const struct plan *plan, enum tensor_type type)

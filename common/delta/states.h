@@ -18,8 +18,9 @@ struct states {
     struct column factor_columns[PREDICT_RANK_MAX + 1];
 };
 
-/* How many of the pairs, from the first on, make a group: at least one when count is not 0. */
-size_t states_group(const struct tensor_pair *pairs, size_t count, enum delta_effort effort);
+/* Which pair each group begins with: ret_first has room for count + 1, behind the last group comes count. Returns the
+ * number of groups. A group begins with the first pair that has scales, so that all scales lie in groups before. */
+size_t states_groups(const struct tensor_pair *pairs, size_t count, enum delta_effort effort, size_t *ret_first);
 
 enum profile states_profile(const struct plan *plan, enum tensor_type type);
 

@@ -53,14 +53,17 @@ struct tensor_sink {
 
 /* ---- decoding: bounded memory, row by row ---- */
 
+/* What tensors_encode wrote. Any thread may read. */
 struct tensor_source {
-    enum err (*read)(void *user, void *bytes, size_t len); /* exactly len bytes of the delta, or ERR_CORRUPT */
+    enum err (*read)(void *user, uint64_t at, void *bytes, size_t len); /* exactly len bytes; at + len <= size */
     void *user;
+    uint64_t size;
 };
 
 /* The other direction: reads the old tensors (and the scales of the new file) by pread, writes the new ones by pwrite.
- * Offsets and sizes of pairs were checked against both files by the caller; the source is not trusted. Takes at most
- * memory_max bytes: ERR_UNSUPPORTED when it needs more. ERR_CORRUPT, ERR_IO, ERR_NO_SPACE, ERR_NO_MEMORY. */
+ * Offsets and sizes of pairs were checked against both files by the caller; the source is not trusted and must end with
+ * the last tensor. Takes at most memory_max bytes: ERR_UNSUPPORTED when it needs more. Uses as many of the cores as
+ * there is memory for (three for 8 MiB at `fast`, one at `best`). ERR_CORRUPT, ERR_IO, ERR_NO_SPACE, ERR_NO_MEMORY. */
 [[nodiscard]] enum err tensors_decode(int old_fd, int new_fd, const struct tensor_pair *pairs, size_t count,
                                       enum delta_effort effort, const struct tensor_source *source, size_t memory_max,
                                       struct err_info *info);

@@ -1,359 +1,141 @@
+/* Groups of tensors are rebuilt side by side, as far as memory goes. */
 #include "common/base/cleanup.h"
-#include "common/delta/packed.h"
+#include "common/delta/parallel.h"
+#include "common/delta/plan.h"
 #include "common/delta/states.h"
-#include "common/delta/tensor_encode.h"
+#include "common/delta/tensor_decode.h"
 
-#include <errno.h>
 #include <stdlib.h>
-#include <unistd.h>
 
-enum { WINDOW_BYTES = 64 * 1024, SCALES_AHEAD = 256 };
+/* What one thread may need at `fast`; at `best` one needs nearly all that there is. */
+enum { THREAD_BYTES = 2560 * 1024 };
 
-/* One end of a copy: bytes of a file in order, through a buffer. */
-struct window {
-    int fd;
-    int64_t offset; /* in the file, of the first byte behind the buffer (reading) or of its first (writing) */
-    int64_t left;   /* reading: bytes that may still be read */
-    size_t at, len;
-    uint8_t bytes[WINDOW_BYTES];
-};
-
-struct decoder {
-    struct states states;
+struct work {
     int old_fd, new_fd;
+    const struct tensor_pair *pairs;
+    const size_t *first; /* pair of each group */
+    size_t group_count;
+    size_t scaled; /* groups from this one on want the scales that lie in those before */
+    enum delta_effort effort;
     const struct tensor_source *source;
-    struct err_info *info;
-    struct range_decoder range;
-    uint64_t lines; /* left in the block */
-    uint8_t *block;
-    struct window in, out;
-    struct predict_scratch scratch;
-    int64_t old[RESIDUAL_LINE_MAX], value[RESIDUAL_LINE_MAX], predicted[RESIDUAL_LINE_MAX];
-    uint8_t hint[RESIDUAL_LINE_MAX];
-    float old_scales[SCALES_AHEAD], new_scales[SCALES_AHEAD]; /* of rows */
+    size_t thread_memory; /* 0: no limit */
+
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    struct err_info info; /* of the first that failed */
+    uint64_t at;          /* of the next group in the source */
+    size_t next, ready;   /* groups: that nobody works on yet; that are done */
+    bool stop;
 };
 
-static enum err pread_all(int fd, uint8_t *bytes, size_t len, int64_t offset)
+struct task {
+    size_t group;
+    uint64_t at, end; /* in the source */
+};
+
+/* The next group. False: there is none, or its length is not right: then ret_error says so. */
+static bool task_take(struct work *work, struct task *ret_task, enum err *ret_error, struct err_info *info)
 {
-    while (len > 0) {
-        const ssize_t got = pread(fd, bytes, len, offset);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got <= 0)
-            return got == 0 ? ERR_IO : err_from_errno(errno);
-        bytes += got;
-        len -= (size_t)got;
-        offset += got;
-    }
-    return ERR_OK;
+    struct coded coded;
+    uint64_t len = 0;
+    cleanup_unlock pthread_mutex_t *held = &work->lock;
+    pthread_mutex_lock(held);
+    if (work->stop || work->next == work->group_count)
+        return false;
+    coded_begin(&coded, work->source, work->at, work->source->size);
+    *ret_error = plan_number_read(&coded, work->source->size, &len, info);
+    if (*ret_error == ERR_OK && len > coded_left(&coded))
+        *ret_error = plan_corrupt(info, "a group of tensors is longer than the delta");
+    *ret_task = (struct task){.group = work->next++, .at = coded_at(&coded), .end = coded_at(&coded) + len};
+    work->at = ret_task->end;
+    return *ret_error == ERR_OK;
 }
 
-static enum err window_flush(struct window *window)
+/* Waits until a group's scales are there. False: another group has failed. */
+static bool scales_wait(struct work *work, size_t group)
 {
-    size_t done = 0;
-    while (done < window->at) {
-        const ssize_t put = pwrite(window->fd, window->bytes + done, window->at - done, window->offset);
-        if (put < 0 && errno == EINTR)
-            continue;
-        if (put <= 0)
-            return put == 0 ? ERR_IO : err_from_errno(errno);
-        done += (size_t)put;
-        window->offset += put;
-    }
-    window->at = 0;
-    return ERR_OK;
+    cleanup_unlock pthread_mutex_t *held = &work->lock;
+    pthread_mutex_lock(held);
+    while (group >= work->scaled && work->ready < work->scaled && !work->stop)
+        pthread_cond_wait(&work->changed, held);
+    return !work->stop;
 }
 
-/* Room for len more bytes to write, at most WINDOW_BYTES. */
-static enum err window_room(struct window *window, size_t len, uint8_t **ret_bytes)
+static void task_end(struct work *work, enum err e, const struct err_info *info)
 {
-    if (WINDOW_BYTES - window->at < len) {
-        enum err e = window_flush(window);
-        if (e != ERR_OK)
-            return e;
-    }
-    *ret_bytes = window->bytes + window->at;
-    window->at += len;
-    return ERR_OK;
+    cleanup_unlock pthread_mutex_t *held = &work->lock;
+    pthread_mutex_lock(held);
+    work->ready++;
+    if (e != ERR_OK && !work->stop)
+        work->info = *info;
+    work->stop |= e != ERR_OK;
+    pthread_cond_broadcast(&work->changed);
 }
 
-/* The next len bytes, at most WINDOW_BYTES; they stay until the next call. */
-static enum err window_next(struct window *window, size_t len, const uint8_t **ret_bytes)
+static enum err thread_run(void *user, size_t number)
 {
-    if (window->len - window->at < len) {
-        const size_t kept = window->len - window->at;
-        memmove(window->bytes, window->bytes + window->at, kept);
-        size_t more = WINDOW_BYTES - kept;
-        if ((int64_t)more > window->left)
-            more = (size_t)window->left;
-        enum err e = pread_all(window->fd, window->bytes + kept, more, window->offset);
-        if (e != ERR_OK)
-            return e;
-        window->offset += (int64_t)more;
-        window->left -= (int64_t)more;
-        window->at = 0;
-        window->len = kept + more;
-    }
-    *ret_bytes = window->bytes + window->at;
-    window->at += len;
-    return ERR_OK;
-}
-
-static enum err same_decode(struct decoder *decoder, int64_t bytes)
-{
-    enum err e = ERR_OK;
-    while (bytes > 0 && e == ERR_OK) {
-        const size_t part = bytes < WINDOW_BYTES ? (size_t)bytes : WINDOW_BYTES;
-        const uint8_t *from;
-        uint8_t *to;
-        e = window_next(&decoder->in, part, &from);
+    struct work *work = user;
+    struct tensor_decoder *decoder = NULL;
+    struct err_info info = {0};
+    struct task task;
+    (void)number;
+    enum err e = tensor_decoder_new(work->old_fd, work->new_fd, work->effort, work->thread_memory, &info, &decoder);
+    while (e == ERR_OK && task_take(work, &task, &e, &info) && scales_wait(work, task.group)) {
+        const size_t first = work->first[task.group];
+        e = tensor_group_decode(decoder, work->source, task.at, task.end, work->pairs + first,
+                                work->first[task.group + 1] - first);
         if (e == ERR_OK)
-            e = window_room(&decoder->out, part, &to);
-        if (e == ERR_OK)
-            memcpy(to, from, part);
-        bytes -= (int64_t)part;
-    }
-    return e;
-}
-
-/* Reads the next block when the last one has no more lines. */
-static enum err block_next(struct decoder *decoder)
-{
-    if (decoder->lines != 0) {
-        decoder->lines--;
-        return ERR_OK;
-    }
-    uint64_t lines = 0, coded = 0, raw = 0;
-    enum err e = plan_number_read(decoder->source, INT64_MAX, &lines, decoder->info);
-    if (e == ERR_OK)
-        e = plan_number_read(decoder->source, BLOCK_BYTES_MAX, &coded, decoder->info);
-    if (e == ERR_OK)
-        e = plan_number_read(decoder->source, BLOCK_BYTES_MAX - coded, &raw, decoder->info);
-    if (e != ERR_OK)
-        return e;
-    if (lines == 0)
-        return plan_corrupt(decoder->info, "a block holds nothing");
-    if (coded + raw != 0)
-        e = decoder->source->read(decoder->source->user, decoder->block, (size_t)(coded + raw));
-    if (e != ERR_OK)
-        return e;
-    range_decoder_start(&decoder->range, decoder->block, (size_t)coded, decoder->block + coded, (size_t)raw);
-    decoder->lines = lines - 1;
-    return ERR_OK;
-}
-
-static enum err line_get(struct decoder *decoder, struct residual *residual, const struct residual_line *line)
-{
-    enum err e = block_next(decoder);
-    if (e == ERR_OK)
-        residual_decode(residual, &decoder->range, line);
-    return e;
-}
-
-/* Factors are small integers; what is not is corrupt. */
-static enum err factors_get(struct decoder *decoder, struct residual *factors, unsigned count, int64_t *ret_values)
-{
-    static const int64_t zeros[PREDICT_RANK_MAX + 1];
-    return line_get(decoder, factors, &(struct residual_line){.predicted = zeros, .value = ret_values, .count = count});
-}
-
-static enum err across_get(struct decoder *decoder, const struct plan *plan, uint64_t cols, float *across)
-{
-    struct residual *factors;
-    enum err e = states_begin_factors(&decoder->states, plan->rank, &factors, decoder->info);
-    for (uint64_t j = 0; j < cols && e == ERR_OK; j++) {
-        int64_t values[PREDICT_RANK_MAX];
-        e = factors_get(decoder, factors, plan->rank, values);
-        for (unsigned i = 0; i < plan->rank && e == ERR_OK; i++)
-            across[i * cols + j] = (float)values[i];
-    }
-    return e;
-}
-
-/* The scales of the rows from this one on, of both files. */
-static enum err scales_get(struct decoder *decoder, const struct tensor_pair *pair, uint64_t row)
-{
-    const uint64_t left = pair->scale_count - row;
-    const size_t bytes = (left < SCALES_AHEAD ? (size_t)left : SCALES_AHEAD) * sizeof(float);
-    const int64_t at = (int64_t)(row * sizeof(float));
-    enum err e = pread_all(decoder->old_fd, (uint8_t *)decoder->old_scales, bytes, pair->old_scales + at);
-    if (e == ERR_OK)
-        e = pread_all(decoder->new_fd, (uint8_t *)decoder->new_scales, bytes, pair->new_scales + at);
-    return e;
-}
-
-static enum err row_ratio(struct decoder *decoder, const struct tensor_pair *pair, uint64_t row, double *ret_ratio)
-{
-    enum err e = ERR_OK;
-    *ret_ratio = 1;
-    if (pair->old_scales < 0 || pair->new_scales < 0)
-        return ERR_OK;
-    const size_t i = row < pair->scale_count ? (size_t)(row % SCALES_AHEAD) : 0;
-    if (row < pair->scale_count && i == 0)
-        e = scales_get(decoder, pair, row);
-    if (e == ERR_OK)
-        *ret_ratio = tensor_scale_ratio(decoder->old_scales[i], decoder->new_scales[i]);
-    return e;
-}
-
-static enum err piece_get(struct decoder *decoder, const struct tensor_view *view, const struct plan *plan,
-                          const struct plan_row *row, struct residual *elements, size_t column, size_t count)
-{
-    const size_t bytes = count * tensor_type_size(view->type);
-    enum err e = ERR_OK;
-    if (plan->base != BASE_NOTHING) {
-        const uint8_t *from;
-        e = window_next(&decoder->in, bytes, &from);
-        if (e == ERR_OK)
-            numbers_load(view->type, from, count, decoder->old);
+            task_end(work, e, &info);
     }
     if (e != ERR_OK)
-        return e;
-    const bool hinted = predict_line(plan, row, view->type, view->cols, column, count, decoder->old, &decoder->scratch,
-                                     decoder->predicted, decoder->hint);
-    e = line_get(decoder, elements,
-                 &(struct residual_line){.predicted = decoder->predicted,
-                                         .value = decoder->value,
-                                         .hint = hinted ? decoder->hint : NULL,
-                                         .count = count,
-                                         .column = column});
-    uint8_t *to;
-    if (e == ERR_OK)
-        e = window_room(&decoder->out, bytes, &to);
-    if (e != ERR_OK)
-        return e;
-    predict_finish(plan, view->type, count, decoder->old, &decoder->scratch, decoder->value);
-    numbers_store(view->type, decoder->value, count, to);
-    return ERR_OK;
-}
-
-static enum err rows_decode(struct decoder *decoder, const struct tensor_pair *pair, const struct plan *plan)
-{
-    const struct tensor_view view = tensor_view_of(pair);
-    const unsigned factor_count = predict_row_factors(plan);
-    struct residual *elements, *factors = NULL;
-    enum err e = states_begin(&decoder->states, plan, &view, &elements, decoder->info);
-    if (e == ERR_OK && factor_count != 0)
-        e = states_begin_factors(&decoder->states, factor_count, &factors, decoder->info);
-    for (uint64_t i = 0; i < view.rows && e == ERR_OK; i++) {
-        struct plan_row row = {.scale = 1, .ratio = 1};
-        int64_t values[PREDICT_RANK_MAX + 1];
-        if (plan->rescaled)
-            e = row_ratio(decoder, pair, i, &row.ratio);
-        if (e == ERR_OK && factor_count != 0) {
-            e = factors_get(decoder, factors, factor_count, values);
-            if (e == ERR_OK)
-                predict_row(plan, values, &row);
-        }
-        for (uint64_t j = 0; j < view.cols && e == ERR_OK; j += RESIDUAL_LINE_MAX) {
-            const size_t count = view.cols - j < RESIDUAL_LINE_MAX ? (size_t)(view.cols - j) : RESIDUAL_LINE_MAX;
-            e = piece_get(decoder, &view, plan, &row, elements, (size_t)j, count);
-        }
-    }
+        task_end(work, e, &info);
+    tensor_decoder_free(decoder);
     return e;
 }
 
-static enum err planned_decode(struct decoder *decoder, const struct tensor_pair *pair, struct plan *plan)
+static enum err groups_decode(struct work *work, int threads, size_t memory_max)
 {
-    const struct tensor_view view = tensor_view_of(pair);
-    cleanup_free float *across = NULL;
-    enum err e = ERR_OK;
-    const size_t bytes = plan->rank * view.cols * sizeof *across;
-    if (plan->rank != 0) {
-        e = states_take(&decoder->states, bytes, decoder->info);
-        if (e != ERR_OK)
-            return e;
-        across = malloc(bytes);
-        if (across == NULL)
-            return ERR_NO_MEMORY;
-        plan->across = across;
-        e = across_get(decoder, plan, view.cols, across);
-    }
-    if (e == ERR_OK)
-        e = rows_decode(decoder, pair, plan);
-    if (e == ERR_OK && decoder->lines != 0)
-        e = plan_corrupt(decoder->info, "a block holds more than its tensor");
-    plan->across = NULL;
-    decoder->states.memory -= bytes;
+    work->lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
+    work->changed = (pthread_cond_t)PTHREAD_COND_INITIALIZER;
+    work->info = (struct err_info){0};
+    work->at = work->next = work->ready = work->stop = 0;
+    work->thread_memory = memory_max / (size_t)threads;
+    enum err e = parallel_run((size_t)threads, threads, thread_run, work);
+    if (e == ERR_OK && work->at != work->source->size)
+        e = plan_corrupt(&work->info, "there is more behind the last group of tensors");
     return e;
 }
 
-static enum err packed_put(void *user, const uint8_t *bytes, size_t len)
+/* How many threads have something to do and memory to do it in. */
+static int threads_useful(const struct work *work, size_t memory_max)
 {
-    uint8_t *to;
-    enum err e = window_room(user, len, &to);
-    if (e == ERR_OK)
-        memcpy(to, bytes, len);
-    return e;
-}
-
-static enum err packed_decode(struct decoder *decoder, size_t bytes)
-{
-    enum err e = states_take(&decoder->states, packed_memory(), decoder->info);
-    if (e != ERR_OK)
-        return e;
-    e = packed_read(decoder->source, bytes, &(struct packed_sink){packed_put, &decoder->out}, decoder->info);
-    decoder->states.memory -= packed_memory();
-    return e;
-}
-
-static enum err pair_decode(struct decoder *decoder, const struct tensor_pair *pair)
-{
-    const int64_t bytes = (int64_t)(pair->rows * pair->cols * tensor_type_size(pair->type));
-    enum method method;
-    struct plan plan;
-    enum err e = plan_read(decoder->source, pair, &method, &plan, decoder->info);
-    if (e != ERR_OK)
-        return e;
-    decoder->in.fd = decoder->old_fd;
-    decoder->in.offset = pair->old_offset;
-    decoder->in.left = bytes;
-    decoder->in.at = decoder->in.len = 0;
-    decoder->out.fd = decoder->new_fd;
-    decoder->out.offset = pair->new_offset;
-    decoder->out.at = 0;
-    decoder->lines = 0;
-    if (method == METHOD_SAME)
-        e = same_decode(decoder, bytes);
-    else if (method == METHOD_PACKED)
-        e = packed_decode(decoder, (size_t)bytes);
-    else
-        e = planned_decode(decoder, pair, &plan);
-    return e == ERR_OK ? window_flush(&decoder->out) : e;
-}
-
-static void decoder_free(struct decoder **decoder)
-{
-    if (*decoder == NULL)
-        return;
-    states_reset(&(*decoder)->states);
-    free((*decoder)->block);
-    free(*decoder);
+    size_t threads = (size_t)parallel_threads(&(struct delta_options){0});
+    const size_t with_memory = memory_max / THREAD_BYTES;
+    if (work->effort == DELTA_BEST || work->group_count < 2)
+        return 1;
+    if (memory_max != 0 && threads > with_memory)
+        threads = with_memory;
+    if (threads > work->group_count)
+        threads = work->group_count;
+    return threads < 1 ? 1 : (int)threads;
 }
 
 enum err tensors_decode(int old_fd, int new_fd, const struct tensor_pair *pairs, size_t count, enum delta_effort effort,
                         const struct tensor_source *source, size_t memory_max, struct err_info *info)
 {
-    [[gnu::cleanup(decoder_free)]] struct decoder *decoder = calloc(1, sizeof *decoder);
-    if (decoder == NULL)
+    cleanup_free size_t *first = calloc(count + 1, sizeof *first);
+    if (first == NULL)
         return ERR_NO_MEMORY;
-    decoder->states.effort = effort;
-    decoder->states.memory_max = memory_max;
-    decoder->old_fd = old_fd;
-    decoder->new_fd = new_fd;
-    decoder->source = source;
-    decoder->info = info;
-    enum err e = states_take(&decoder->states, sizeof *decoder + BLOCK_BYTES_MAX, info);
-    decoder->block = malloc(BLOCK_BYTES_MAX);
-    if (e == ERR_OK && decoder->block == NULL)
-        e = ERR_NO_MEMORY;
-    while (count > 0 && e == ERR_OK) {
-        const size_t group = states_group(pairs, count, effort);
-        for (size_t i = 0; i < group && e == ERR_OK; i++)
-            e = pair_decode(decoder, &pairs[i]);
-        pairs += group;
-        count -= group;
-        states_reset(&decoder->states);
-    }
+    struct work work = {
+        .old_fd = old_fd, .new_fd = new_fd, .pairs = pairs, .first = first, .effort = effort, .source = source};
+    work.group_count = states_groups(pairs, count, effort, first);
+    while (work.scaled < work.group_count && pairs[first[work.scaled]].new_scales < 0)
+        work.scaled++;
+    const int threads = threads_useful(&work, memory_max);
+    enum err e = groups_decode(&work, threads, memory_max);
+    if (e == ERR_NO_MEMORY && threads > 1)
+        e = groups_decode(&work, 1, memory_max);
+    if (e != ERR_OK && info != NULL)
+        *info = work.info;
     return e;
 }

@@ -1,5 +1,6 @@
 #include "common/base/cleanup.h"
 #include "common/delta/choose.h"
+#include "common/delta/parallel.h"
 #include "common/delta/tensor_encode.h"
 
 #include <pthread.h>
@@ -96,6 +97,18 @@ static void *worker(void *user)
     return NULL;
 }
 
+/* Its length, then what it holds. */
+static enum err group_write(const struct group *group, const struct tensor_sink *sink)
+{
+    cleanup_buf struct buf len = BUF_INIT(16);
+    enum err e = plan_number_write(&len, group->bytes.len);
+    if (e == ERR_OK)
+        e = sink->write(sink->user, len.data, len.len);
+    if (e == ERR_OK && group->bytes.len != 0)
+        e = sink->write(sink->user, group->bytes.data, group->bytes.len);
+    return e;
+}
+
 /* Writes the groups in their order, each as soon as it is ready. */
 static enum err groups_write(struct work *work, const struct tensor_sink *sink)
 {
@@ -109,8 +122,8 @@ static enum err groups_write(struct work *work, const struct tensor_sink *sink)
         if (e == ERR_OK && !group->done)
             e = ERR_INTERNAL; /* another one failed; whoever waits for the threads looks for it */
         pthread_mutex_unlock(&work->lock);
-        if (e == ERR_OK && group->bytes.len != 0)
-            e = sink->write(sink->user, group->bytes.data, group->bytes.len);
+        if (e == ERR_OK)
+            e = group_write(group, sink);
         buf_free(&group->bytes);
     }
     pthread_mutex_lock(&work->lock);
@@ -121,12 +134,8 @@ static enum err groups_write(struct work *work, const struct tensor_sink *sink)
 
 static enum err work_run(struct work *work, const struct tensor_sink *sink)
 {
-    enum { THREADS_MAX = 64 };
-    const long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    int threads = work->options->threads > 0 ? work->options->threads : (int)(cores > 0 ? cores : 1);
-    if (threads > THREADS_MAX)
-        threads = THREADS_MAX;
-    pthread_t started[THREADS_MAX];
+    const int threads = parallel_threads(work->options);
+    pthread_t started[PARALLEL_THREADS_MAX];
     int count = 0;
     while (count < threads && (size_t)count < work->group_count &&
            pthread_create(&started[count], NULL, worker, work) == 0)
@@ -142,15 +151,18 @@ static enum err work_run(struct work *work, const struct tensor_sink *sink)
     return e;
 }
 
-static void groups_make(struct work *work, size_t count)
+static enum err groups_make(struct work *work, size_t count)
 {
-    for (size_t at = 0; at < count;) {
-        const size_t many = states_group(work->pairs + at, count - at, work->options->effort);
-        work->groups[work->group_count++] = (struct group){.first = at, .count = many, .bytes = BUF_INIT(SIZE_MAX / 2)};
-        at += many;
-    }
+    cleanup_free size_t *first = calloc(count + 1, sizeof *first);
+    if (first == NULL)
+        return ERR_NO_MEMORY;
+    work->group_count = states_groups(work->pairs, count, work->options->effort, first);
+    for (size_t i = 0; i < work->group_count; i++)
+        work->groups[i] =
+            (struct group){.first = first[i], .count = first[i + 1] - first[i], .bytes = BUF_INIT(SIZE_MAX / 2)};
     for (size_t i = 0; i < count; i++)
         work->elements += work->pairs[i].rows * work->pairs[i].cols;
+    return ERR_OK;
 }
 
 // NOLINTBEGIN(readability-non-const-parameter): the workers write them
@@ -171,8 +183,9 @@ enum err tensors_encode(const struct tensor_files *files, const struct tensor_pa
     if (groups == NULL)
         return ERR_NO_MEMORY;
     work.groups = groups;
-    groups_make(&work, count);
-    const enum err e = work_run(&work, sink);
+    enum err e = groups_make(&work, count);
+    if (e == ERR_OK)
+        e = work_run(&work, sink);
     for (size_t i = 0; i < work.group_count; i++)
         buf_free(&groups[i].bytes);
     return e;

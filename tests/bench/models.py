@@ -335,8 +335,8 @@ def program(shelf: Shelf) -> Path:
 def relinked(shelf: Shelf) -> Path:
     """The same code at other addresses: linked in the other order, as when a file was added."""
     def make(path):
-        objects = sorted((*shelf.build.glob("cli/**/*.o"), *shelf.build.glob("common/**/*.o")), reverse=True)
-        objects.remove(shelf.build / "cli/main.o")  # another program's
+        sources = sorted({*ROOT.glob("cli/**/*.c"), *ROOT.glob("common/**/*.c")} - {ROOT / "cli/main.c"}, reverse=True)
+        objects = [shelf.build / source.relative_to(ROOT).with_suffix(".o") for source in sources]
         settings = dict(re.findall(r"^(LIBS_\w+) *= *(.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE))
         libraries = f"{settings['LIBS_CURL']} {settings['LIBS_COMMON']}".split()
         subprocess.run(["gcc", "-pie", "-s", "-Wl,-z,relro,-z,now", "-pthread", "-o", path, *objects, *libraries], check=True)

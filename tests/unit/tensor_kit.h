@@ -17,7 +17,6 @@ struct kit {
     size_t count;
     struct buf old, new; /* the two files */
     struct buf delta;
-    size_t read; /* of the delta */
     int methods[KIT_PAIRS];
     int64_t bytes[KIT_PAIRS];
 };
@@ -59,13 +58,11 @@ static inline enum err kit_write(void *user, const void *bytes, size_t len)
     return buf_add(user, bytes, len);
 }
 
-static inline enum err kit_read(void *user, void *bytes, size_t len)
+static inline enum err kit_read(void *user, uint64_t at, void *bytes, size_t len)
 {
-    struct kit *kit = user;
-    if (len > kit->delta.len - kit->read)
-        return ERR_CORRUPT;
-    memcpy(bytes, kit->delta.data + kit->read, len);
-    kit->read += len;
+    const struct kit *kit = user;
+    assert_true(at <= kit->delta.len && len <= kit->delta.len - at);
+    memcpy(bytes, kit->delta.data + at, len);
     return ERR_OK;
 }
 
@@ -96,9 +93,8 @@ static inline enum err kit_decode(struct kit *kit, enum delta_effort effort, siz
     const int old = kit_file(&kit->old), new = memfd_create("tensors", MFD_CLOEXEC);
     assert_true(new >= 0);
     assert_int_equal(ftruncate(new, (off_t)kit->new.len), 0);
-    kit->read = 0;
-    const enum err e =
-        tensors_decode(old, new, kit->pairs, kit->count, effort, &(struct tensor_source){kit_read, kit}, memory, NULL);
+    const enum err e = tensors_decode(old, new, kit->pairs, kit->count, effort,
+                                      &(struct tensor_source){kit_read, kit, kit->delta.len}, memory, NULL);
     char *back = malloc(kit->new.len + 1);
     assert_non_null(back);
     assert_int_equal(pread(new, back, kit->new.len, 0), (ssize_t)kit->new.len);
@@ -119,13 +115,12 @@ static inline size_t kit_check(struct kit *kit)
         size = kit->delta.len;
         assert_int_equal(kit_decode(kit, (enum delta_effort)effort, KIT_MEMORY, &same), ERR_OK);
         assert_true(same);
-        assert_int_equal(kit->read, kit->delta.len); /* all of it was used */
         int64_t sum = 0;
         for (size_t i = 0; i < kit->count; i++) {
             assert_non_null(tensors_method_name(kit->methods[i]));
             sum += kit->bytes[i];
         }
-        assert_int_equal(sum, size);
+        assert_in_range(size - (size_t)sum, kit->count > 0, 10 * kit->count); /* and the lengths of groups */
     }
     return size;
 }

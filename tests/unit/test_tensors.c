@@ -146,6 +146,46 @@ static void test_sizes(void **state)
 }
 
 /* Several groups, so that threads have something to share. */
+/* Tensors that several threads rebuild want scales that one of them rebuilds first. */
+static void test_scales_first(void **state)
+{
+    (void)state;
+    enum { ROWS = 512, ELEMENTS = ROWS * 768, TENSORS = 5 };
+    uint64_t seed = 17;
+    float old_scales[ROWS], new_scales[ROWS];
+    int8_t *old = calloc(ELEMENTS, sizeof *old), *new = calloc(ELEMENTS, sizeof *new);
+    if (old == NULL || new == NULL)
+        abort();
+    struct kit kit;
+    kit_init(&kit);
+    for (int i = 0; i < ROWS; i++) {
+        old_scales[i] = (float)(0.01 + 1e-5 * i);
+        new_scales[i] = old_scales[i] * (i % 2 == 0 ? 1.04F : 0.97F);
+    }
+    const struct tensor_pair *scales = kit_add(&kit, TENSOR_F32, 1, ROWS, old_scales, new_scales);
+    for (int tensor = 0; tensor < TENSORS; tensor++) {
+        for (int i = 0; i < ELEMENTS; i++) {
+            const double weight = 0.3 * kit_normal(&seed);
+            old[i] = (int8_t)fmax(-127, fmin(127, rint(weight / (double)old_scales[i / 768])));
+            new[i] = (int8_t)fmax(-127, fmin(127, rint(weight / (double)new_scales[i / 768])));
+        }
+        struct tensor_pair *weights = kit_add(&kit, TENSOR_I8, ROWS, ELEMENTS / ROWS, old, new);
+        weights->old_scales = scales->old_offset;
+        weights->new_scales = scales->new_offset;
+        weights->scale_count = ROWS;
+    }
+    kit_encode(&kit, DELTA_FAST, 2);
+    assert_string_equal(tensors_method_name(kit.methods[TENSORS]), "rescaled");
+    for (int times = 0; times < 20; times++) {
+        bool same = false;
+        assert_int_equal(kit_decode(&kit, DELTA_FAST, KIT_MEMORY, &same), ERR_OK);
+        assert_true(same);
+    }
+    kit_free(&kit);
+    free(old);
+    free(new);
+}
+
 static void test_threads(void **state)
 {
     (void)state;
@@ -193,8 +233,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_names),          cmocka_unit_test(test_type_sizes), cmocka_unit_test(test_random_bits),
-        cmocka_unit_test(test_special_floats), cmocka_unit_test(test_long_rows),  cmocka_unit_test(test_sizes),
-        cmocka_unit_test(test_threads),        cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_special_floats), cmocka_unit_test(test_long_rows),  cmocka_unit_test(test_scales_first),
+        cmocka_unit_test(test_sizes),          cmocka_unit_test(test_threads),    cmocka_unit_test(test_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,17 @@
+#pragma once
+/* Rebuilds one group of tensors after the other, row by row, in bounded memory. Internal to common/delta. */
+
+#include "common/delta/tensors.h"
+
+struct tensor_decoder;
+
+/* One owner, one thread. Reads old_fd by pread, new_fd (scales) as well, and writes that by pwrite. Takes at most
+ * memory_max bytes; 0: no limit. ERR_UNSUPPORTED, ERR_NO_MEMORY. info: of whatever fails, also later. */
+[[nodiscard]] enum err tensor_decoder_new(int old_fd, int new_fd, enum delta_effort effort, size_t memory_max,
+                                          struct err_info *info, struct tensor_decoder **ret_decoder);
+void tensor_decoder_free(struct tensor_decoder *decoder);
+
+/* Decodes the pairs of a group from all bytes of the source between at and end. ERR_CORRUPT, ERR_UNSUPPORTED, ERR_IO,
+ * ERR_NO_SPACE, ERR_NO_MEMORY. */
+[[nodiscard]] enum err tensor_group_decode(struct tensor_decoder *decoder, const struct tensor_source *source,
+                                           uint64_t at, uint64_t end, const struct tensor_pair *pairs, size_t count);
