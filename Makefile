@@ -40,7 +40,7 @@ endif
 .PHONY: fuzz fuzz-programs fuzz-replay
 .PHONY: faults faults-short
 .PHONY: all programs web unit deps test unit-run integration lint format asan tsan install clean help \
-        demo demo-check demo-clean demo-password screenshots bench-delta bench-verify check-arm64
+        demo demo-check demo-clean demo-password screenshots bench-delta bench-verify bench-grid check-arm64
 all: programs web
 
 $(BUILD)/%.o: %.c
@@ -178,6 +178,12 @@ bench-verify: ## how fast a bundle is verified, beside sha256sum (BENCH=--quick)
 	@packaging/deps.sh build bench
 	@$(MAKE) --no-print-directory programs
 	@exec /usr/bin/python3 -B tests/bench/verify.py --build $(BUILD) $(BENCH)
+
+bench-grid: ## what publishing on a grid saves and costs, on the digits network
+	@packaging/deps.sh build bench
+	@packaging/onnxruntime.sh >/dev/null
+	@$(MAKE) --no-print-directory programs
+	@exec /usr/bin/python3 -B tests/bench/grid.py --build $(BUILD)
 
 check-arm64: ## deltas are rebuilt on arm64 (under qemu) as here, and made there with the same bytes (BENCH=--quick)
 	@packaging/deps.sh build bench

@@ -20,7 +20,7 @@
 
 enum {
     SIGNATURES_MAX = BUNDLE_KEYS_MAX,
-    MEMORY_MIB = 96 /* of address space: 50 are libraries, stack and the binary; the rest is for zstd and the rebuild */
+    MEMORY_MIB = 96 /* of address space: 57 are libraries, stack and the binary; the rest is for zstd and the rebuild */
 };
 
 struct unpacking {

@@ -32,7 +32,7 @@ class Shelf:
     """Where made files are kept. What they were made by is part of the folder's name, so nothing stale is used."""
 
     def __init__(self, folder: Path, build: Path):
-        recipe = b"".join((Path(__file__).parent / name).read_bytes() for name in ("containers.py", "models.py", "net.py"))
+        recipe = b"".join((Path(__file__).parent / name).read_bytes() for name in ("../protobuf.py", "containers.py", "models.py", "net.py"))
         self.folder = folder / hashlib.sha256(recipe).hexdigest()[:12]
         self.folder.mkdir(parents=True, exist_ok=True)
         self.build = build
