@@ -40,7 +40,7 @@ endif
 .PHONY: fuzz fuzz-programs fuzz-replay
 .PHONY: faults faults-short
 .PHONY: all programs web unit deps test unit-run integration lint format asan tsan install clean help \
-        demo demo-check demo-clean demo-password screenshots bench-delta bench-verify bench-grid check-arm64
+        demo demo-check demo-clean demo-password screenshots bench-delta bench-verify bench-grid bench-scale check-arm64
 all: programs web
 
 $(BUILD)/%.o: %.c
@@ -184,6 +184,12 @@ bench-grid: ## what publishing on a grid saves and costs, on the digits network
 	@packaging/onnxruntime.sh >/dev/null
 	@$(MAKE) --no-print-directory programs
 	@exec /usr/bin/python3 -B tests/bench/grid.py --build $(BUILD)
+
+bench-scale: ## what 20,000 devices cost a server, and what an agent costs a device
+	@packaging/deps.sh build run
+	@packaging/onnxruntime.sh >/dev/null
+	@$(MAKE) --no-print-directory programs
+	@MUSTER_BUILD=$(abspath $(BUILD)) /usr/bin/python3 -B tests/bench/scale.py
 
 check-arm64: ## deltas are rebuilt on arm64 (under qemu) as here, and made there with the same bytes (BENCH=--quick)
 	@packaging/deps.sh build bench
