@@ -106,6 +106,10 @@ $(BUILD)/unit/%: tests/unit/%.c $(ALL_LIBS)
 unit: $(UNIT_TESTS)
 
 # Drops MQTT messages, for the tests of reconciliation.
+$(BUILD)/on_trial: tests/faults/on_trial.c
+	@mkdir -p $(@D)
+	$(Q)$(CC) -std=gnu2x -D_GNU_SOURCE -O2 -Wall -Wextra -Wconversion -Werror -o $@ $<
+
 $(BUILD)/drop_plugin.so: tests/faults/drop_plugin.c
 	@mkdir -p $(@D)
 	$(Q)$(CC) -shared -fPIC -O2 -Wall -Wextra -Werror -o $@ $<
@@ -161,7 +165,7 @@ demo-clean: ## remove everything the demo keeps
 test: ## install what tests need, build, run all tests; the last line says how many passed and failed
 	@packaging/deps.sh build run web test
 	@packaging/onnxruntime.sh >/dev/null
-	@$(MAKE) --no-print-directory programs web unit fuzz-replay $(BUILD)/drop_plugin.so
+	@$(MAKE) --no-print-directory programs web unit fuzz-replay $(BUILD)/drop_plugin.so $(BUILD)/on_trial
 	@exec /usr/bin/python3 tests/run.py --build $(BUILD)
 
 # A program that runs another and says what it took.
@@ -200,13 +204,13 @@ check-arm64: ## deltas are rebuilt on arm64 (under qemu) as here, and made there
 faults-short: ## kills, power cuts, full disks and I/O errors at a sample of an update's system calls
 	@packaging/deps.sh build run test
 	@packaging/onnxruntime.sh >/dev/null
-	@$(MAKE) --no-print-directory programs
+	@$(MAKE) --no-print-directory programs $(BUILD)/on_trial
 	@MUSTER_BUILD=$(abspath $(BUILD)) /usr/bin/python3 tests/faults/run.py --table
 
-faults: ## the same at every system call; takes hours
+faults: ## the same at every system call; takes about an hour
 	@packaging/deps.sh build run test
 	@packaging/onnxruntime.sh >/dev/null
-	@$(MAKE) --no-print-directory programs
+	@$(MAKE) --no-print-directory programs $(BUILD)/on_trial
 	@MUSTER_BUILD=$(abspath $(BUILD)) /usr/bin/python3 tests/faults/run.py --long
 
 screenshots: ## docs/img/*.png, taken from a real server

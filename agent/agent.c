@@ -195,7 +195,8 @@ static enum err updater_build(struct agent *agent, struct err_info *info)
         .ready = app_ready, .exited = app_exited, .failed = app_failed, .passed = app_passed, .user = agent};
     if (e == ERR_OK)
         e = apps_open(agent->loop, &agent->settings->apps, &agent->fetch_setup, &app_hooks, &agent->apps);
-    const struct self_hooks self_hooks = {.ready = app_ready, .passed = app_passed, .user = agent};
+    const struct self_hooks self_hooks = {
+        .ready = app_ready, .failed = app_failed, .passed = app_passed, .user = agent};
     if (e == ERR_OK)
         e = self_open(agent->loop, agent->settings->launch, agent->settings->report_s, &self_hooks, &agent->self);
     if (e != ERR_OK)

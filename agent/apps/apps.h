@@ -19,7 +19,7 @@ struct apps_hooks {
     void (*ready)(void *user, const char *slot, const char *bundle, bool good);
     /* It has ended by itself, and will be started again after a while. */
     void (*exited)(void *user, const char *slot, const char *bundle, const char *detail);
-    /* Its probation has failed: app_start_failed, app_crashed or check_failed. */
+    /* Its probation has failed: app_start_failed, app_crashed, check_failed; or what muster-fetch said, as io_error. */
     void (*failed)(void *user, const char *slot, const char *bundle, const char *code, const char *detail);
     /* The last look of its probation was good. */
     void (*passed)(void *user, const char *slot, const char *bundle, const char *detail);

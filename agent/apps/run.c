@@ -196,8 +196,12 @@ static void verified(void *user, const struct fetch_answer *answer)
     later(app, begin_again);
     log_error("app_not_verified", "slot=%s bundle=%.12s code=%s detail=\"%s\"", app->slot, bundle, answer->code,
               answer->detail);
-    if (!answer->transient)
+    if (answer->transient)
+        return;
+    if (text_eq(answer->code, "payload_mismatch"))
         hooks->ready(hooks->user, app->slot, bundle, false);
+    else /* nobody knows what the files are */
+        hooks->failed(hooks->user, app->slot, bundle, answer->code, answer->detail);
 }
 
 void app_begin(struct app *app)

@@ -1,12 +1,13 @@
 #include "agent/fetch/http.h"
 
+#include "common/base/file.h"
 #include "common/base/text.h"
 #include "common/base/version.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-enum { CONNECT_S = 10, STALL_S = 30, JSON_TOTAL_S = 60 };
+enum { CONNECT_S = 10, STALL_S = 30, JSON_TOTAL_S = 60, PEM_FILE_MAX = 1024 * 1024 };
 
 static size_t body_write(char *bytes, size_t size, size_t count, void *user)
 {
@@ -14,7 +15,22 @@ static size_t body_write(char *bytes, size_t size, size_t count, void *user)
     return buf_add(&http->body, bytes, size * count) == ERR_OK ? size * count : 0;
 }
 
-static bool options_set(struct http *http, const struct request *request, const char *url, bool with_certificate)
+/* Gives libcurl a PEM file's content, so that a disk that fails is not taken for a file that is wrong. */
+static bool pem_set(struct http *http, CURLoption option, const char *path, const char *code, struct outcome *outcome)
+{
+    char *text = NULL;
+    size_t len = 0;
+    enum err e = file_read(path, PEM_FILE_MAX, &text, &len);
+    if (e != ERR_OK)
+        return outcome_fail(outcome, e == ERR_IO ? "io_error" : code, "cannot read %s: %s", path, err_name(e));
+    struct curl_blob blob = {.data = text, .len = len, .flags = CURL_BLOB_COPY};
+    CURLcode rc = curl_easy_setopt(http->curl, option, &blob);
+    explicit_bzero(text, len); /* it may be a key */
+    free(text);
+    return rc == CURLE_OK || outcome_fail(outcome, "internal", "libcurl cannot take %s", path);
+}
+
+static bool options_set(struct http *http, const char *url)
 {
     CURL *c = http->curl;
     CURLcode rc = curl_easy_setopt(c, CURLOPT_URL, url);
@@ -26,17 +42,12 @@ static bool options_set(struct http *http, const struct request *request, const 
     rc |= curl_easy_setopt(c, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
     rc |= curl_easy_setopt(c, CURLOPT_SSL_VERIFYPEER, 1L);
     rc |= curl_easy_setopt(c, CURLOPT_SSL_VERIFYHOST, 2L);
-    rc |= curl_easy_setopt(c, CURLOPT_CAINFO, request->ca);
     rc |= curl_easy_setopt(c, CURLOPT_CAPATH, NULL);
     rc |= curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT, (long)CONNECT_S);
     rc |= curl_easy_setopt(c, CURLOPT_LOW_SPEED_LIMIT, 1L);
     rc |= curl_easy_setopt(c, CURLOPT_LOW_SPEED_TIME, (long)STALL_S);
     rc |= curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, body_write);
     rc |= curl_easy_setopt(c, CURLOPT_WRITEDATA, http);
-    if (with_certificate) {
-        rc |= curl_easy_setopt(c, CURLOPT_SSLCERT, request->certificate);
-        rc |= curl_easy_setopt(c, CURLOPT_SSLKEY, request->key);
-    }
     return rc == CURLE_OK;
 }
 
@@ -49,9 +60,12 @@ bool http_open(struct http *http, const struct request *request, const char *pat
     if (n < 0 || (size_t)n >= sizeof url)
         return outcome_fail(outcome, "request_invalid", "url is too long");
     http->curl = curl_easy_init();
-    if (http->curl == NULL || !options_set(http, request, url, with_certificate))
+    if (http->curl == NULL || !options_set(http, url))
         return outcome_fail(outcome, "internal", "libcurl cannot be set up for %s", url);
-    return true;
+    return pem_set(http, CURLOPT_CAINFO_BLOB, request->ca, "server_untrusted", outcome) &&
+           (!with_certificate ||
+            (pem_set(http, CURLOPT_SSLCERT_BLOB, request->certificate, "identity_invalid", outcome) &&
+             pem_set(http, CURLOPT_SSLKEY_BLOB, request->key, "identity_invalid", outcome)));
 }
 
 void http_close(struct http *http)

@@ -54,7 +54,8 @@ bool key_load_or_make(const char *path, EVP_PKEY **ret_key, struct outcome *outc
     if (e == ERR_NOT_FOUND)
         return key_make(path, ret_key, outcome);
     if (e != ERR_OK)
-        return outcome_fail(outcome, "identity_invalid", "cannot read the key %s: %s", path, err_name(e));
+        return outcome_fail(outcome, e == ERR_IO ? "io_error" : "identity_invalid", "cannot read the key %s: %s", path,
+                            err_name(e));
     BIO *bio = BIO_new_mem_buf(text, (int)len);
     EVP_PKEY *key = bio == NULL ? NULL : PEM_read_bio_PrivateKey(bio, NULL, NULL, NULL);
     BIO_free(bio);

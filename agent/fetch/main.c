@@ -39,8 +39,10 @@ static bool input_read(struct buf *text, struct outcome *outcome)
             return true;
         if (n < 0 && errno == EINTR)
             continue;
-        if (n < 0 || buf_add(text, bytes, (size_t)n) != ERR_OK)
-            return outcome_fail(outcome, "request_invalid", "cannot read the request from stdin");
+        if (n < 0)
+            return outcome_retry(outcome, "io_error", "cannot read the request from stdin: %s", strerror(errno));
+        if (buf_add(text, bytes, (size_t)n) != ERR_OK)
+            return outcome_fail(outcome, "request_invalid", "the request on stdin is too large");
     }
 }
 

@@ -7,6 +7,7 @@
 #include "common/base/process.h"
 #include "common/base/text.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,6 +21,7 @@ struct self {
     int report_s;
     char dir[TRIAL_DIR_SIZE]; /* below slots/agent; "": the installed program */
     char bundle[SHA256_HEX];
+    enum err unproven; /* why bundle is "" although there is a dir */
     bool reported, leaving;
     int64_t started_ms;
     struct loop_timer timer; /* hooks are never called from inside a call */
@@ -44,13 +46,16 @@ static void dir_find(char ret_dir[TRIAL_DIR_SIZE])
         (void)text_copy(ret_dir, len + 1, name);
 }
 
-/* The bytes of this very process's file. */
-static bool exe_is(const char *sha256)
+/* The bytes of this very process's file. ERR_CORRUPT: others. */
+static enum err exe_check(const char *sha256)
 {
     char mine[SHA256_HEX];
     int64_t size = 0;
     cleanup_fd int fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
-    return fd >= 0 && sha256_fd(fd, mine, &size) == ERR_OK && text_eq(mine, sha256);
+    if (fd < 0)
+        return err_from_errno(errno);
+    enum err e = sha256_fd(fd, mine, &size);
+    return e == ERR_OK && !text_eq(mine, sha256) ? ERR_CORRUPT : e;
 }
 
 static void self_find(struct self *self)
@@ -62,9 +67,13 @@ static void self_find(struct self *self)
         return;
     (void)snprintf(path, sizeof path, "slots/" SLOT_AGENT "/%s", self->dir);
     enum err e = versions_read(path, &manifest);
-    const struct manifest_file *program =
-        e == ERR_OK && manifest->kind == MANIFEST_AGENT ? manifest_file_find(manifest, manifest->agent.program) : NULL;
-    if (program != NULL && exe_is(program->sha256))
+    if (e == ERR_OK) {
+        const struct manifest_file *program =
+            manifest->kind == MANIFEST_AGENT ? manifest_file_find(manifest, manifest->agent.program) : NULL;
+        e = program != NULL ? exe_check(program->sha256) : ERR_CORRUPT;
+    }
+    self->unproven = e;
+    if (e == ERR_OK)
         (void)text_copy(self->bundle, sizeof self->bundle, manifest->id);
     else
         log_error("agent_version_unproven", "version=%s error=%s", self->dir, err_name(e));
@@ -182,7 +191,10 @@ static void bad_tell(void *user)
     struct self *self = user;
     char current[SHA256_HEX];
     versions_linked(SLOT_AGENT, "current", current);
-    self->hooks.ready(self->hooks.user, SLOT_AGENT, current, false);
+    if (self->unproven == ERR_IO)
+        self->hooks.failed(self->hooks.user, SLOT_AGENT, current, "io_error", "the version's files cannot be read");
+    else
+        self->hooks.ready(self->hooks.user, SLOT_AGENT, current, false);
 }
 
 enum err self_follow(struct self *self, const struct update_row *row)

@@ -11,6 +11,7 @@ struct self;
 /* Called from the loop, never from inside a call. */
 struct self_hooks {
     void (*ready)(void *user, const char *slot, const char *bundle, bool good);
+    void (*failed)(void *user, const char *slot, const char *bundle, const char *code, const char *detail);
     void (*passed)(void *user, const char *slot, const char *bundle, const char *detail);
     void *user;
 };

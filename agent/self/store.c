@@ -61,8 +61,10 @@ enum err store_verdict_put(const struct verdict *verdict)
     return file_write(VERDICT_FILE, text, strlen(text), 0600);
 }
 
-static enum err name_remove(const char *name)
+/* temporary: of a file_write() that was cut short. */
+static enum err name_remove(const char *name, const char *temporary)
 {
+    (void)unlink(temporary);
     if (unlink(name) != 0)
         return errno == ENOENT ? ERR_OK : err_from_errno(errno);
     return file_sync_dir(".");
@@ -70,12 +72,12 @@ static enum err name_remove(const char *name)
 
 enum err store_trial_remove(void)
 {
-    return name_remove(TRIAL_FILE);
+    return name_remove(TRIAL_FILE, TRIAL_FILE ".tmp");
 }
 
 enum err store_verdict_remove(void)
 {
-    return name_remove(VERDICT_FILE);
+    return name_remove(VERDICT_FILE, VERDICT_FILE ".tmp");
 }
 
 /* ---- versions ---- */

@@ -16,9 +16,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import calls
+from calls import Call
 from appkit import processes_of
 from stack import BUILD
 
+TOLD_S = 20.0   # for the server to know what a device has reported
 QUIET_S = 12.0  # without a line of the log the agent is taken to wait for something; the machine may be busy
 NOISE = (b"event=link_failed", b"event=poll_failed")  # nobody listens, and that is as it should be
 FIELD = re.compile(r'(\w+)=("[^"]*"|\S*)')
@@ -27,15 +30,16 @@ FIELD = re.compile(r'(\w+)=("[^"]*"|\S*)')
 @dataclass
 class Inject:
     """strace is to do something at the n-th call of one name, in one process of the update."""
-    program: str  # agent, or what it starts: object, unpack, verify, selftest, infer
+    program: str  # agent, or what it starts: object, unpack, verify, selftest, infer, trial (a new version of the agent)
     syscall: str
     n: int
     action: str  # what strace's inject= is given: signal=KILL, error=EIO
     onwards: bool = False  # at that call and every later one
+    alone: bool = False    # a child is killed alone, and the agent is left to cope; else all of it ends at once
 
     def words(self, record: Path) -> list[str]:
         when = f"when={self.n}{'+' if self.onwards else ''}"
-        return ["strace", "-D", "-qq", "-o", str(record), "-e", f"trace={self.syscall}", "-e", "signal=none",
+        return ["strace", "-qq", "-o", str(record), "-e", f"trace={self.syscall}", "-e", "signal=none",
                 "-e", f"inject={self.syscall}:{self.action}:{when}"]
 
 
@@ -51,6 +55,7 @@ class Run:
     committed: str = ""
     code: str = ""
     running: str = ""  # first digits of the bundle that runs
+    told: bool = False  # the server knows how it has ended
 
     def take(self, line: str) -> None:
         self.lines.append(line)
@@ -98,33 +103,40 @@ class Device:
         path.write_text("".join(f"{k} = {v}\n" for k, v in settings.items()))
         return path
 
-    def run(self, state: Path, target: str, inject: Inject | None = None, *, settings: dict | None = None, record: bool = False,
-            alone: bool = False, stop_at: str = "", at: tuple[str, Callable[[], None]] | None = None, timeout: float = 60,
+    def run(self, state: Path, target: str, inject: Inject | None = None, *, settings: dict | None = None, record: str = "",
+            stop_at: str = "", at: tuple[str, Callable[[], None]] | None = None, told: Callable[[Run], bool] | None = None, timeout: float = 60,
             quiet: float = QUIET_S) -> Run:
         """Runs the agent until it has done what it can about `target`, or has met the fault.
 
-        alone: when muster-fetch or muster-infer was killed, the agent is left to cope; else it is killed at once, too.
-        stop_at: kill it when it enters this phase. at: a phase, and what is to be done when it is entered. record: write every system call to record.* in the device's folder."""
-        outside = inject is not None and inject.program != "agent" or record
+        stop_at: kill it when it enters this phase. at: a phase, and what is to be done when it is entered. told: it goes on until the server
+        knows, too. record: write every system call to record.* in the device's folder, of the agent and what it starts ("all"), or of the version on trial."""
+        outside = inject is not None and inject.program not in ("agent", "trial") or record == "all"
         words: list[str] = ["setpriv", "--pdeathsig", "KILL", "--"]
-        for pattern in ("point*", "hit", "record.*" if record else "point*"):
+        for pattern in ("point*", "hit"):
             for old in self.base.glob(pattern):
                 old.unlink()
-        if record:
-            words += ["strace", "-D", "-qq", "-o", str(self.base / "record.agent"), "-e", "signal=none"]
+        if record == "all":
+            words += ["strace", "-D", "-qq", "-y", "-o", str(self.base / "record.agent"), "-e", "signal=none"]
             (self.base / "point-record").touch()
+        elif record:
+            words += [str(BUILD / "on_trial"), "alone", "strace", "-qq", "-y", "-o", str(self.base / "record.trial"), "-e", "signal=none", "--"]
         elif inject and inject.program == "agent":
-            words += inject.words(self.base / "hit")
+            words += [*inject.words(self.base / "hit"), "-D"]
+        elif inject and inject.program == "trial":
+            words += [str(BUILD / "on_trial"), "alone" if inject.alone else "all", *inject.words(self.base / "hit"), "--"]
         elif inject:
-            (self.base / f"point-{inject.program}").write_text(" ".join(inject.words(self.base / "hit")[3:]) + f"\n{target[:8]}\n")
+            (self.base / f"point-{inject.program}").write_text(" ".join(inject.words(self.base / "hit")[2:]) + f"\n{target[:8]}\n")
         words += [str(BUILD / "muster-agent"), "--config", str(self.conf(state, outside, settings))]
         child = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd="/")
         run = Run(self.slot)
         try:
-            self._follow(child, run, target, inject, alone, stop_at, at, timeout, quiet)
+            self._follow(child, run, target, inject, stop_at, at, timeout, quiet)
+            if told and run.end == "done":
+                self._wait_told(child, run, told)
         finally:
             if child.poll() is None:
-                child.send_signal(signal.SIGTERM if run.end in ("done", "quiet") else signal.SIGKILL)
+                frozen = inject is not None and inject.program == "trial" and not inject.alone
+                child.send_signal(signal.SIGTERM if run.end in ("done", "quiet") and not frozen else signal.SIGKILL)
                 try:
                     child.wait(10)
                 except subprocess.TimeoutExpired:
@@ -137,6 +149,13 @@ class Device:
         return run
 
     @staticmethod
+    def _wait_told(child: subprocess.Popen, run: Run, told: Callable[[Run], bool]) -> None:
+        end = time.monotonic() + TOLD_S
+        while child.poll() is None and not (asked := told(run)) and time.monotonic() < end:
+            time.sleep(0.05)
+        run.told = child.poll() is None and asked
+
+    @staticmethod
     def _drain(child: subprocess.Popen, run: Run) -> None:
         rest = b""
         while select.select([child.stderr], [], [], 0)[0]:
@@ -146,10 +165,10 @@ class Device:
             rest += piece
         run.lines += rest.decode(errors="replace").splitlines()
 
-    def _follow(self, child, run: Run, target: str, inject, alone: bool, stop_at: str, at, timeout: float, quiet: float) -> None:
+    def _follow(self, child, run: Run, target: str, inject, stop_at: str, at, timeout: float, quiet: float) -> None:
         begin = heard = time.monotonic()
         rest = b""
-        died = b"signal 9" if inject and inject.action == "signal=KILL" and inject.program != "agent" and not alone else None
+        died = b"signal 9" if inject and inject.action == "signal=KILL" and inject.program != "agent" and not inject.alone else None
         while not run.end:
             ready, _, _ = select.select([child.stderr], [], [], 0.25)
             now = time.monotonic()
@@ -211,11 +230,9 @@ class Device:
         except OSError:
             return False
 
-    def recorded(self, program: str) -> list[str]:
-        """Names of the system calls of the last recording, in order."""
-        path = self.base / f"record.{program}"
-        names = re.findall(r"^([a-z]\w*)\(", path.read_text(errors="replace"), re.M) if path.exists() else []
-        return [n for n in names if n not in ("exit_group", "rt_sigreturn", "execve")]
+    def recorded(self, program: str) -> list[Call]:
+        """The system calls of the last recording, in order."""
+        return calls.read(self.base / f"record.{program}")
 
     # ---- what must be true ----
 
@@ -349,7 +366,7 @@ esac
 options=""
 if [ -e "$base/point-record" ] && [ "$point" != none ] && [ ! -e "$base/point.$point" ]; then
     : >"$base/point.$point"
-    options="-o $base/record.$point -e signal=none"
+    options="-y -o $base/record.$point -e signal=none"
 elif [ -e "$base/point-$point" ]; then
     {{ read -r words; read -r short; }} <"$base/point-$point"
     # a version is started with the present one first, then with the new one, which is meant

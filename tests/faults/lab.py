@@ -8,6 +8,7 @@ import os
 import shutil
 import sqlite3
 import subprocess
+import time
 from pathlib import Path
 
 from device import Device, Run, Setup, copy_state
@@ -30,6 +31,8 @@ class Lab:
         self.setup = Setup({}, {})
         self.generation = 1000
         self.templates: dict[str, Path] = {}
+        self.sessions = [0] * devices
+        self.ids: list[str] = []  # of the devices, at the server
 
     # ---- building ----
 
@@ -41,8 +44,9 @@ class Lab:
         stack.make_release_key()
         stack.broker.start()
         self.server.start()
-        token = self.server.command("token", "create", "faults", "--role", "admin").splitlines()[-1].split()[-1]
-        self.ctl: Musterctl = stack.musterctl(self.server, token)
+        self.token = self.server.command("token", "create", "faults", "--role", "admin").splitlines()[-1].split()[-1]
+        self.tls = self.server.tls()
+        self.ctl: Musterctl = stack.musterctl(self.server, self.token)
         make_tree(self.base / "sysfs", 50.0)
         self.setup.settings = {
             "name": "faults", "hardware": "lab", "server_url": self.server.device_url, "server_ca": stack.pki / "server-ca.pem",
@@ -54,6 +58,8 @@ class Lab:
         self.sampling = {"source": samples, "source_rate": 20, "data_s": 0.2}
         for n in range(self.devices):
             self._enrol(n)
+        ids = {d["name"]: d["id"] for d in self._get("/api/v1/devices?limit=200")["devices"]}
+        self.ids = [ids[f"faults-{n}"] for n in range(self.devices)]
         stack.broker.stop()
 
     def _enrol(self, n: int) -> None:
@@ -76,6 +82,50 @@ class Lab:
         """Makes a state directory that of device n."""
         shutil.rmtree(state / "identity", ignore_errors=True)
         shutil.copytree(self.base / f"enrolled-{n}/identity", state / "identity")
+
+    def freshen(self, n: int, state: Path) -> None:
+        """A spool and a session that the server has not seen: else it would take what device n says in this life for what it has
+        heard in an earlier one."""
+        self.sessions[n] = max(self.sessions[n] + 100, int(time.time()))  # a point has less than 100
+        db = sqlite3.connect(state / "state.db")
+        with db:
+            for key, value in (("session", self.sessions[n]), ("spool_epoch", os.urandom(8).hex())):
+                db.execute("INSERT INTO value (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value", (key, value))
+        db.close()
+
+    # ---- what the server knows ----
+
+    def connect(self) -> None:
+        """From now on devices find a broker, and the server behind it."""
+        self.stack.broker.start()
+        wait_for("the server to find its broker", self.server.ready, 90)
+
+    def last_event(self, n: int) -> int:
+        """The newest thing that the server has heard of device n."""
+        return max((int(e["id"]) for e in self._get(f"/api/v1/devices/{self.ids[n]}/events?limit=1")["events"]), default=0)
+
+    def told(self, n: int, slot: str, target: str, since: int, begin_ms: int, report: bool) -> str:
+        """How the update of a slot of device n has ended, as the server knows it: "new", "old CODE", or what is still missing. It is taken
+        from a beat that came after begin_ms; report: and a report after the event `since` says the same."""
+        device = self._get(f"/api/v1/devices/{self.ids[n]}")
+        row = next((s for s in device["slots"] if s["slot"] == slot), None)
+        if not row or row["reported_at"] < begin_ms:
+            return "no beat has come"
+        new = row["phase"] == "running" and row["running"] == target
+        if not new and (row["phase"] != "failed" or row["target"] != target):
+            return f"the last beat says {row['phase']}"
+        events = self._get(f"/api/v1/devices/{self.ids[n]}/events?limit=100")["events"] if report else []
+        steps = {e["data"]["step"]: e["data"]["code"] for e in events
+                 if int(e["id"]) > since and e["kind"] == "device.update" and e["data"]["bundle"] == target}
+        if report and ("committed" not in steps if new else steps.get("failed") != row["code"]):
+            return f"the reports say {steps}"
+        return "new" if new else f"old {row['code']}"
+
+    def _get(self, path: str) -> dict:
+        status, answer, _ = self.server.request("GET", path, token=self.token, context=self.tls)
+        if status != 200:
+            raise RuntimeError(f"GET {path}: {status} {answer}")
+        return answer
 
     def add_model(self, version: str, counter: int, model: bytes) -> None:
         file = self.base / "models" / f"{version}.onnx"
@@ -117,11 +167,11 @@ class Lab:
 
     # ---- state directories to begin from ----
 
-    def want(self, state: Path, slot: str, name: str, probation_s: int = 0, objects: list | None = None) -> None:
+    def want(self, state: Path, slot: str, name: str, probation_s: int = 0, objects: list | None = None, beat_s: int = 3600) -> None:
         """Stores a desired document for a bundle, as if the server had just sent it; what waits in the spool is forgotten."""
         self.generation += 1
         bundle = self.bundles[name]
-        document = {"generation": str(self.generation), "beat_s": 3600, "critical": [], "slots": {slot: {
+        document = {"generation": str(self.generation), "beat_s": beat_s, "critical": [], "slots": {slot: {
             "bundle": bundle["id"], "version": bundle["version"], "probation_s": probation_s, "asked": str(self.generation),
             "objects": objects or bundle["objects"], "hold": None}}}
         db = sqlite3.connect(state / "state.db")
@@ -146,7 +196,7 @@ class Lab:
 
     def settings(self, slot: str, samples: bool = False) -> dict:
         """What a scenario's agent is told beyond the usual."""
-        return {**(self.sampling if samples else {}), **({"agent_report_s": 20} if slot == "agent" else {})}
+        return {**(self.sampling if samples else {}), **({"agent_report_s": 8} if slot == "agent" else {})}
 
     def stop(self) -> None:
         self.stack.stop()

@@ -18,13 +18,14 @@ import time
 import traceback
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "packaging/demo"))
 sys.path += [str(ROOT / "tests/integration"), str(ROOT / "tests")]
 
+from calls import Call, elsewhere, stretches  # noqa: E402
 from device import Broken, Device, Inject, Run, copy_state  # noqa: E402
 from lab import Lab, standard  # noqa: E402
 from places import LOSSY, Image, SmallDisk, loop_mounts, small_disks  # noqa: E402
@@ -33,15 +34,17 @@ from scenarios import SCENARIOS, Scenario  # noqa: E402
 BAD = {"bricked": "bricked", "half": "half applied", "stuck": "never finished", "silent": "without a reason",
        "journal": "with a wrong journal", "leftover": "with leftovers", "error": "could not be tried"}
 # Calls that a broken or full disk can fail. write, openat and read go to more than the disk: they fail once, not for good.
-EIO = ("read", "pread64", "write", "pwrite64", "openat", "fsync", "fdatasync", "rename", "renameat", "link", "symlink", "unlink", "unlinkat",
+EIO = ("read", "execve", "pread64", "write", "pwrite64", "openat", "fsync", "fdatasync", "rename", "renameat", "link", "symlink", "unlink", "unlinkat",
        "mkdir", "ftruncate", "getdents64", "readlink")
 ENOSPC = ("write", "pwrite64", "openat", "fsync", "fdatasync", "rename", "renameat", "link", "symlink", "mkdir", "ftruncate")
 FOR_GOOD = ("pread64", "pwrite64", "fsync", "fdatasync", "rename", "renameat", "link", "symlink", "mkdir")
+TELL_EVERY = 1000  # points
 STEP_KIB, STEP_KIB_LONG = 64, 4  # of free space
 # Up to how many KiB free the disk is full: until muster-fetch has looked it wants 16 MiB more than the files need, while it works the files have
 # to fit, later only the journal.
 FULL_KIB = {"downloading": 18 * 1024, "verifying": 18 * 1024, "object": 1280, "unpack": 1280}
 FULL_KIB_ELSE = 512
+FULL_KIB_FINE = 1280  # from here on nothing but that look depends on how much there is
 
 
 @dataclass(frozen=True)
@@ -49,15 +52,17 @@ class Point:
     """scenario/kind/where; as text it can be given to --point."""
     scenario: Scenario
     kind: str   # kill, cut, cut-noauto, error, full
-    where: str  # program:syscall:n, program:syscall:n:ERRNO[+], or phase:KiB free
+    where: str  # program:syscall:n, program:syscall:n:ERRNO[+], program:syscall:n:alone, or phase:KiB free
+    others: tuple[str, ...] = field(default=(), compare=False)  # the same point in other words: calls.py
 
     def __str__(self) -> str:
         return f"{self.scenario.name}/{self.kind}/{self.where}"
 
     def inject(self) -> Inject:
-        program, syscall, n, *error = self.where.split(":")
-        action = f"error={error[0].rstrip('+')}" if error else "signal=KILL"
-        return Inject(program, syscall, int(n), action, bool(error) and error[0].endswith("+"))
+        program, syscall, n, *more = self.where.split(":")
+        error = more[0] if more and more[0] != "alone" else ""
+        action = f"error={error.rstrip('+')}" if error else "signal=KILL"
+        return Inject(program, syscall, int(n), action, error.endswith("+"), program in MODEL_SIDE or "alone" in more)
 
 
 class Bench:
@@ -67,7 +72,7 @@ class Bench:
         self.lab, self.base, self.jobs = lab, base, jobs
         self.starts: dict[str, Path] = {}
         self.images: dict[str, Image] = {}
-        self.calls: dict[tuple[str, str], list[str]] = {}
+        self.calls: dict[tuple[str, str], list[Call]] = {}
         self.mine = threading.local()
         self.lock = threading.Lock()
         self.count = 0
@@ -92,16 +97,20 @@ class Bench:
             copy_state(start, device.state)
             self.lab.want(device.state, s.slot, s.new, s.probation_s, bundle["deltas"])
             device.check_end(device.state, device.run(device.state, target, settings=self.settings(s)), target, old)
-        self.lab.want(start, s.slot, s.new, s.probation_s, bundle["deltas"] + bundle["objects"] if s.delta else None)
+        self.lab.want(start, s.slot, s.new, s.probation_s, bundle["deltas"] + bundle["objects"] if s.delta else None,
+                      4 if s.connected else 3600)  # a beat may get lost
         self.starts[s.name] = start
         copy_state(start, device.state)
-        run = device.run(device.state, target, settings=self.settings(s), record=True)
+        run = device.run(device.state, target, settings=self.settings(s), record="all")
         try:
             outcome = device.check_end(device.state, run, target, old, strict=not s.connected)
         except Broken as why:
             raise RuntimeError(f"scenario {s.name}, without any fault: {why}\n" + "\n".join(run.lines)) from why
         if outcome not in s.ends:
             raise RuntimeError(f"scenario {s.name} ends with the {outcome} version without any fault\n" + "\n".join(run.lines))
+        if "trial" in s.programs:
+            copy_state(start, device.state)
+            device.run(device.state, target, settings=self.settings(s), record="trial")
         for program in s.programs:
             self.calls[s.name, program] = device.recorded(program)
             if not self.calls[s.name, program]:
@@ -129,8 +138,19 @@ class Bench:
         """A fresh state directory to begin from."""
         copy_state(self.starts[s.name], device.state)
         if s.connected:
-            self.lab.identity(self.mine.n % self.jobs, device.state)
+            self.lab.identity(self.number(), device.state)
+            self.meet_server(s, device.state)
         return device.state
+
+    def number(self) -> int:
+        """Of the enrolled device that this thread's one is."""
+        return self.mine.n % self.jobs
+
+    def meet_server(self, s: Scenario, state: Path) -> None:
+        """What this life says is news to the server."""
+        if s.connected:
+            self.lab.freshen(self.number(), state)
+            self.mine.since = self.lab.last_event(self.number())
 
     def image(self, device: Device, s: Scenario) -> Image:
         """The same as an image; made once, for each device that has its own identity."""
@@ -143,6 +163,14 @@ class Bench:
     # ---- one point ----
 
     def try_point(self, point: Point) -> tuple[Point, str, str]:
+        """As try_once(); when its call was not made this time, one that is as good."""
+        result = self.try_once(point)
+        for other in point.others[:3]:
+            if result[1] == "missed":
+                result = self.try_once(replace(point, where=other, others=tuple({point.where, *point.others} - {other})))
+        return result
+
+    def try_once(self, point: Point) -> tuple[Point, str, str]:
         """(point, outcome, explanation). Outcomes: old, new, missed (the call was not made this time), or a key of BAD."""
         try:
             if point.kind == "kill":
@@ -159,24 +187,30 @@ class Bench:
 
     def recover(self, device: Device, state: Path, point: Point) -> tuple[str, str]:
         """Starts the agent again, without faults, and judges what it comes to."""
-        target, old = self.ids(point.scenario)
-        run = device.run(state, target, settings=self.settings(point.scenario))
+        s = point.scenario
+        target, old = self.ids(s)
+        strict = point.kind not in ("full", "error")
+        said, begin_ms = [""], int(time.time() * 1000)
+
+        def told(run: Run) -> bool:
+            said[0] = self.lab.told(self.number(), s.slot, target, self.mine.since, begin_ms, strict)
+            return said[0] == "new" if target.startswith(run.running) else said[0].startswith("old ")
+
+        run = device.run(state, target, settings=self.settings(s), told=told if s.connected else None)
         try:
-            outcome = device.check_end(state, run, target, old, strict=point.kind not in ("full", "error") and not point.scenario.connected)
+            outcome = device.check_end(state, run, target, old, strict=strict and not s.connected)
+            row = device.journal(state)
+            if s.connected and said[0] != ("new" if outcome == "new" else f"old {row['code']}"):
+                raise Broken("silent", f"the server: {said[0] or 'was not asked'}; the journal says {outcome} {row['code']}")
         except Broken as why:
             raise Broken(why.kind, f"{why}\n      " + "\n      ".join(run.lines)) from why
-        row = device.journal(state)
         return outcome, f"{row['code']}: {row['detail']}" if outcome == "old" else ""
-
-    def alone(self, point: Point) -> bool:
-        """Every fourth child is killed alone, and the agent has to cope with it."""
-        return point.inject().program in ("infer", "selftest") or int(point.where.split(":")[2]) % 4 == 0
 
     def meet(self, device: Device, state: Path, point: Point) -> Run | None:
         """The life that meets the fault; None when it never came."""
         target, _ = self.ids(point.scenario)
         inject = point.inject()
-        run = device.run(state, target, inject, settings=self.settings(point.scenario), alone=self.alone(point))
+        run = device.run(state, target, inject, settings=self.settings(point.scenario))
         return run if run.end == "killed" or device.hit() else None
 
     def killed(self, point: Point) -> tuple[str, str]:
@@ -193,6 +227,7 @@ class Bench:
         options = LOSSY + (",noauto_da_alloc" if point.kind == "cut-noauto" else "")
         image = self.image(device, point.scenario).copy(device.base / "disk.img")
         with image.mounted(device.base / "mnt", options) as root:
+            self.meet_server(point.scenario, root / "state")
             met = self.meet(device, root / "state", point)
             device.power_off(root / "state")
             after = image.copy(device.base / "after.img")
@@ -221,6 +256,9 @@ class Bench:
         target, _ = self.ids(s)
         phase = {"object": "downloading", "unpack": "verifying"}.get(where)
         with SmallDisk(device.base / "mnt", self.starts[f"{s.name}:{phase or where}"]) as disk:
+            if s.connected:
+                self.lab.identity(self.number(), disk.state)
+                self.meet_server(s, disk.state)
             if phase:  # it has looked how much space there is, and found enough; now somebody else takes it
                 disk.leave_free(40 * 1024)
                 wait = Inject(where, "fstatfs", 1, "delay_exit=600000")
@@ -247,8 +285,7 @@ class Bench:
 
     # ---- many ----
 
-    def try_all(self, points: list[Point], budget_s: float) -> list[tuple[Point, str, str]]:
-        deadline = time.monotonic() + budget_s
+    def try_all(self, points: list[Point], deadline: float) -> list[tuple[Point, str, str]]:
         results: list[tuple[Point, str, str]] = []
 
         def one(point: Point) -> None:
@@ -258,7 +295,9 @@ class Bench:
             with self.lock:
                 results.append(result)
                 if result[1] in BAD:
-                    print(f"  {BAD[result[1]].upper()} {point}: {result[2]}\n    again: tests/faults/run.py --point {point}", flush=True)
+                    print(f"  {BAD[result[1]].upper()} {result[0]}: {result[2]}\n    again: tests/faults/run.py --point {result[0]}", flush=True)
+                if len(results) % TELL_EVERY == 0:
+                    print(f"  {len(results)} of {len(points)} tried", flush=True)
 
         with ThreadPoolExecutor(self.jobs) as pool:
             list(pool.map(one, points))
@@ -266,16 +305,6 @@ class Bench:
 
 
 # ---- which points ----
-
-def numbered(calls: list[str]) -> list[tuple[str, int]]:
-    """Each call with how many of its name came before, and itself."""
-    seen: Counter = Counter()
-    out = []
-    for name in calls:
-        seen[name] += 1
-        out.append((name, seen[name]))
-    return out
-
 
 def spread(items: list, most: int) -> list:
     """`most` of the items at even distances, the first and the last among them."""
@@ -285,36 +314,104 @@ def spread(items: list, most: int) -> list:
 
 
 # Points per scenario and program in the short form; of kills at least one of each system call that a program makes at all.
-SHORT = {"kill": 16, "cut": 10, "cut-noauto": 5, "error": 14, "full": 10}
-MODEL_SIDE = ("selftest", "infer")  # they only read: their disk is of little interest
+SHORT = {"kill": 12, "cut": 8, "cut-noauto": 4, "error": 11, "full": 8}
+SAMPLE, SAMPLE_LONG = {"kill": 4, "cut": 2, "cut-noauto": 1, "error": 4, "full": 2}, {"kill": 40, "cut": 20, "cut-noauto": 20, "error": 40, "full": 20}
+MODEL_SIDE = ("selftest", "infer")  # they only read: their disk is of little interest, and each of them is killed alone
+Where = tuple[str, tuple[str, ...]]  # of a point, and of others that are the same
 
 
-def points_of(bench: Bench, s: Scenario, kinds: list[str], long: bool, met: set[tuple[str, str]]) -> list[Point]:
-    """met: program and system call that an earlier scenario has a point for."""
-    points: list[Point] = []
-    for program in s.programs:
-        calls = numbered(bench.calls[s.name, program])
-        for kind in ("kill", "cut", "cut-noauto"):
-            if kind not in kinds:
-                continue
-            most = SHORT[kind] // (3 if program in MODEL_SIDE and kind != "kill" else 1)
-            some = calls if long else spread(calls, most)
-            if kind == "kill" and not long:
-                met.update((program, name) for name, _ in some)
-                for name, n in calls:
-                    if (program, name) not in met:
-                        met.add((program, name))
-                        some.append((name, n))
-            points += [Point(s, kind, f"{program}:{name}:{n}") for name, n in some]
-        if "error" in kinds and program not in MODEL_SIDE:
-            errors = [f"{program}:{name}:{n}:{errno}" for name, n in calls
-                      for errno, names in (("EIO", EIO), ("ENOSPC", ENOSPC), ("EIO+", FOR_GOOD), ("ENOSPC+", set(FOR_GOOD) & set(ENOSPC)))
-                      if name in names]
-            points += [Point(s, "error", w) for w in (errors if long else spread(errors, SHORT["error"]))]
-    for where in s.disks if "full" in kinds else ():
-        steps = list(range(0, FULL_KIB.get(where, FULL_KIB_ELSE) + 1, STEP_KIB_LONG if long else STEP_KIB))
-        points += [Point(s, "full", f"{where}:{kib}") for kib in (steps if long or len(steps) < 100 else spread(steps, SHORT["full"]))]
-    return points
+class Chooser:
+    """The points of a scenario. mode: short, long (one of those that are the same), or every."""
+
+    def __init__(self, bench: Bench, mode: str):
+        self.bench, self.mode = bench, mode
+        self.met: set[tuple[str, str]] = set()  # program and system call that there is a kill for
+
+    def points(self, s: Scenario, kinds: list[str]) -> list[Point]:
+        out: list[Point] = []
+        for kind in kinds:
+            if kind == "full":
+                found = [self.few(s, kind, where, self.disks(where)) for where in s.disks]
+            elif kind == "error":
+                found = [self.few(s, kind, p, self.errors(p, self.bench.calls[s.name, p])) for p in s.programs if p not in MODEL_SIDE]
+            else:
+                found = [self.ends(s, kind, p) for p in s.programs]
+            out += [Point(s, kind, where, others) for some in found for where, others in some]
+        return out
+
+    def few(self, s: Scenario, kind: str, program: str, all_: list[Where]) -> list[Where]:
+        """As many as the form wants."""
+        if s.sample:
+            return spread(all_, (SAMPLE if self.mode == "short" else SAMPLE_LONG)[kind])
+        if self.mode == "short":
+            return spread(all_, SHORT[kind] // (3 if program in MODEL_SIDE and kind != "kill" else 1))
+        return all_
+
+    def ends(self, s: Scenario, kind: str, program: str) -> list[Where]:
+        """Kills and power cuts. What the agent starts is killed with it, and alone, too."""
+        calls = self.bench.calls[s.name, program]
+        lists = [[c] for c in calls] if self.mode == "every" else stretches(calls, kind != "kill")
+        some = self.few(s, kind, program, [(f"{program}:{one[-1].where}", tuple(f"{program}:{c.where}" for c in one[-2::-1])) for one in lists])
+        if kind == "kill" and self.mode == "short" and not s.sample:
+            self.met.update((program, where.split(":")[1]) for where, _ in some)
+            for call in calls:
+                if (program, call.name) not in self.met:
+                    self.met.add((program, call.name))
+                    some.append((f"{program}:{call.where}", ()))
+        if program == "agent" or program in MODEL_SIDE:
+            return some
+        each = {"short": 3, "long": 1, "every": 1}[self.mode] if kind == "kill" else 4
+        alone = [(f"{where}:alone", tuple(f"{o}:alone" for o in others)) for where, others in some]
+        if self.mode == "short":
+            return [a if i % each == each - 1 else w for i, (w, a) in enumerate(zip(some, alone))]
+        return some + alone[::each]
+
+    def errors(self, program: str, calls: list[Call]) -> list[Where]:
+        """A loop over files that are not ours meets the same error at each of them."""
+        groups: dict[tuple, list[str]] = {}
+        for number, stretch in enumerate([[c] for c in calls] if self.mode == "every" else stretches(calls, True)):
+            for call in stretch:
+                for errno, names in (("EIO", EIO), ("ENOSPC", ENOSPC), ("EIO+", FOR_GOOD), ("ENOSPC+", set(FOR_GOOD) & set(ENOSPC))):
+                    if call.name in names:
+                        groups.setdefault((number, call.name, errno, elsewhere(call) or call.n), []).append(f"{program}:{call.where}:{errno}")
+        return [(one[-1], tuple(one[-2::-1])) for one in groups.values()]
+
+    def disks(self, where: str) -> list[Where]:
+        """Where the agent looks first how much there is, most steps lead to the same answer: work() tries those between two answers."""
+        most, step = FULL_KIB.get(where, FULL_KIB_ELSE), STEP_KIB if self.mode == "short" else STEP_KIB_LONG
+        sizes = list(range(0, most + 1, step))
+        if self.mode != "long":
+            return [(f"{where}:{kib}", ()) for kib in sizes]
+        fine = [k for k in sizes if k <= FULL_KIB_FINE or k == most]
+        coarse = [k for k in sizes if k > FULL_KIB_FINE and k % STEP_KIB == 0 and k != most]
+        return [(f"{where}:{k}", ()) for k in fine] + [(f"{where}:{k}", tuple(f"{where}:{o}" for o in range(k - STEP_KIB + step, k, step))) for k in coarse]
+
+
+def first_of(points: list[Point], most: int) -> tuple[list[Point], list[Point]]:
+    """Some of each scenario, kind and program, and the rest."""
+    seen: Counter = Counter()
+    lists: tuple[list[Point], list[Point]] = ([], [])
+    for point in points:
+        key = (point.scenario.name, point.kind, point.where.split(":")[0])
+        seen[key] += 1
+        lists[seen[key] > most].append(point)
+    return lists
+
+
+def answers_change(results: list[tuple[Point, str, str]]) -> list[Point]:
+    """Where two sizes of a disk one after the other end in two ways, those between them are not the same as one of them."""
+    sizes: dict[tuple[str, str], list[tuple[int, str, Point]]] = {}
+    for point, outcome, why in results:
+        if point.kind == "full" and not point.scenario.sample:
+            where, kib = point.where.split(":")
+            sizes.setdefault((point.scenario.name, where), []).append((int(kib), f"{outcome} {why.split(':')[0]}", point))
+    out = []
+    for some in sizes.values():
+        some.sort(key=lambda one: one[0])
+        for (_, before, _), (_, answer, point) in zip(some, some[1:]):
+            if before != answer:
+                out += [replace(point, where=where, others=()) for where in point.others]
+    return out
 
 
 def kinds_here(base: Path, wanted: list[str]) -> list[str]:
@@ -331,15 +428,19 @@ def kinds_here(base: Path, wanted: list[str]) -> list[str]:
     return kinds
 
 
-def summary(results: list[tuple[Point, str, str]], seconds: float) -> str:
+def summary(results: list[tuple[Point, str, str]], mode: str, seconds: float) -> str:
     count = Counter(outcome for _, outcome, _ in results)
     tried = len(results) - count["missed"]
+    same = sum(len(p.others) for p, outcome, _ in results if mode == "long" and outcome != "missed" and not p.scenario.sample)
+    points = f"{tried + same} points, of which {tried} were tried and each other one is the same as one of them" if same else f"{tried} points"
     bad = ", ".join(f"{count[k]} {BAD[k]}" for k in BAD if k in ("bricked", "half") or count[k])
     kinds = Counter(p.kind for p, outcome, _ in results if outcome != "missed")
     names = {"kill": "kills", "cut": "power cuts", "cut-noauto": "power cuts without auto_da_alloc", "error": "failing calls", "full": "full disks"}
     by = ", ".join(f"{kinds[k]} {names[k]}" for k in names if kinds[k])
-    missed = f", {count['missed']} calls were not made again" if count["missed"] else ""
-    return f"faults: {tried} points: {count['old']} old version, {count['new']} new version, {bad}; {by}{missed}; {seconds:.0f} s"
+    told = sum(p.scenario.connected and outcome in ("old", "new") for p, outcome, _ in results)
+    server = f"; {told} of them with a server, which knew how each of these had ended" if told else ""
+    missed = f"; {count['missed']} calls were not made again" if count["missed"] else ""
+    return f"faults: {points}: {count['old']} old version, {count['new']} new version, {bad}; {by}{server}{missed}; {seconds:.0f} s"
 
 
 def table(results: list[tuple[Point, str, str]]) -> None:
@@ -347,28 +448,60 @@ def table(results: list[tuple[Point, str, str]]) -> None:
     for point, outcome, why in results:
         program = point.where.split(":")[0]
         rows.setdefault((point.scenario.name, point.kind, program), Counter())[f"{outcome} {why.split(':')[0]}" if outcome == "old" else outcome] += 1
-    for (scenario, kind, program), count in rows.items():
-        print(f"  {scenario:10} {kind:10} {program:12} {sum(count.values()):6}: " + ", ".join(f"{n} {o}" for o, n in sorted(count.items())))
+    for (scenario, kind, program), count in sorted(rows.items()):
+        print(f"  {scenario:17} {kind:10} {program:12} {sum(count.values()):6}: " + ", ".join(f"{n} {o}" for o, n in sorted(count.items())))
 
 
 # ---- main ----
 
-def own_mounts() -> str | None:
-    """As root in a mount namespace of our own: whatever happens, no mount is left behind. Its name; None without one."""
-    clone_newns, ms_rec, ms_private = 0x20000, 0x4000, 1 << 18
+CLONE_NEWNS, CLONE_NEWPID = 0x20000, 0x20000000
+MS_REC, MS_PRIVATE, MS_SAFE = 0x4000, 1 << 18, 2 | 4 | 8  # nosuid, nodev, noexec
+NO_WORLD = 99
+
+
+def own_world() -> None:
+    """As root in mounts and processes of our own: whatever happens, none of either is left behind, and an agent that looks through all
+    processes sees few. Returns in a process of that world, or in this one where that cannot be."""
     libc = ctypes.CDLL(None, use_errno=True)
-    if os.geteuid() != 0 or libc.unshare(clone_newns) != 0:
-        return None
-    libc.mount(b"none", b"/", None, ms_rec | ms_private, None)
-    return os.readlink("/proc/self/ns/mnt")
+    if os.geteuid() != 0:
+        return
+    sys.stdout.flush()
+    outside = os.fork()
+    if outside != 0:
+        signal.signal(signal.SIGTERM, lambda *_: os.kill(outside, signal.SIGTERM))
+        status = os.waitstatus_to_exitcode(os.waitpid(outside, 0)[1])
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if status != NO_WORLD:
+            os._exit(status if status >= 0 else 128 - status)
+        return
+    libc.prctl(1, int(signal.SIGKILL))  # PR_SET_PDEATHSIG
+    if libc.unshare(CLONE_NEWNS | CLONE_NEWPID) != 0:
+        os._exit(NO_WORLD)
+    first = os.fork()
+    if first != 0:
+        signal.signal(signal.SIGTERM, lambda *_: os.kill(first, signal.SIGTERM))
+        status = os.waitstatus_to_exitcode(os.waitpid(first, 0)[1])
+        os._exit(status if status >= 0 else 128 - status)
+    libc.prctl(1, int(signal.SIGKILL))
+    libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None)
+    if libc.mount(b"proc", b"/proc", b"proc", MS_SAFE, None) != 0:
+        os._exit(NO_WORLD)
+    main_ = os.fork()
+    if main_ == 0:
+        return
+    signal.signal(signal.SIGTERM, lambda *_: os.kill(main_, signal.SIGTERM))
+    while True:  # the first process of a world inherits what others leave
+        pid, status = os.wait()
+        if pid == main_:
+            status = os.waitstatus_to_exitcode(status)
+            os._exit(status if status >= 0 else 128 - status)
 
 
-def processes_end(base: Path, mounts: str | None) -> None:
-    """Ends what a point has left over, like the child of an app whose agent was killed: whoever works in our folder, or sees our mounts."""
+def processes_end(base: Path) -> None:
+    """Ends what a point has left over, like the child of an app whose agent was killed: whoever works in our folder."""
     for entry in Path("/proc").iterdir():
         try:
-            if entry.name.isdigit() and int(entry.name) != os.getpid() and \
-                    (os.readlink(entry / "cwd").startswith(f"{base}/") or os.readlink(entry / "ns/mnt") == mounts):
+            if entry.name.isdigit() and int(entry.name) != os.getpid() and os.readlink(entry / "cwd").startswith(f"{base}/"):
                 os.kill(int(entry.name), signal.SIGKILL)
         except OSError:
             continue
@@ -385,7 +518,8 @@ def fast_folder() -> Path:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--long", action="store_true", help="every point, not a sample")
+    parser.add_argument("--long", action="store_true", help="every point, not a sample; of those that are the same only one")
+    parser.add_argument("--every", action="store_true", help="every point, also where many are the same")
     parser.add_argument("--point", help="try one point again, like update/kill/agent:rename:2")
     parser.add_argument("--scenario", action="append", choices=[s.name for s in SCENARIOS], help="only this one (may be repeated)")
     parser.add_argument("--kind", action="append", choices=list(SHORT), help="only this one (may be repeated)")
@@ -405,29 +539,39 @@ def work(arguments: argparse.Namespace, base: Path, lab: Lab) -> int:
     kinds = kinds_here(base, kinds)
     bench = Bench(lab, base / "points", arguments.jobs)
     bench.base.mkdir()
-    met: set[tuple[str, str]] = set()
+    mode = "every" if arguments.every else "long" if arguments.long else "short"
+    chooser = Chooser(bench, mode)
     begin = time.monotonic()
-    results, left = [], 0
+    deadline = begin + (arguments.budget or 1e9)
+    results: list[tuple[Point, str, str]] = []
+    later: list[Point] = []
+    count = 0
     for connected in (False, True):  # first all of those that are to find nobody at the broker's port
         some = [s for s in scenarios if s.connected == connected]
         if connected and some:
-            lab.stack.broker.start()
+            lab.connect()
         for s in some:
             bench.prepare(s, "full" in kinds)
-        points = [Point(s, kind, where) for s in some] if arguments.point else \
-            [p for s in some for p in points_of(bench, s, kinds, arguments.long, met)]
+        points = [Point(s, kind, where) for s in some] if arguments.point else [p for s in some for p in chooser.points(s, kinds)]
+        count += len(points)
         random.Random(20261121).shuffle(points)  # so that a run that is cut short has tried some of everything
-        share = len(scenarios) and len(some) / len(scenarios)
-        tried = bench.try_all(points, arguments.budget * share or 1e9)
-        results += tried
-        left += len(points) - len(tried)
+        if mode != "short" and not connected:  # and some of everything comes before all of anything
+            points, later = first_of(points, 8)
+        results += bench.try_all(points, deadline)
+    if later:
+        if any(s.connected for s in scenarios):
+            lab.stack.broker.stop()
+        results += bench.try_all(later, deadline)
+    between = answers_change(results)
+    count += len(between)
+    results += bench.try_all(between, deadline)
     for point, outcome, why in results if arguments.verbose else ():
         print(f"  {point}: {outcome} {why}")
-    if arguments.table or arguments.long:
+    if arguments.table or mode != "short":
         table(results)
-    if left:
-        print(f"{left} of {left + len(results)} points were not begun within {arguments.budget:g} s")
-    print(summary(results, time.monotonic() - begin), flush=True)
+    if len(results) < count:
+        print(f"{count - len(results)} of {count} points were not begun within {arguments.budget:g} s")
+    print(summary(results, mode, time.monotonic() - begin), flush=True)
     return 1 if not results or any(outcome in BAD for _, outcome, _ in results) else 0
 
 
@@ -436,7 +580,7 @@ def main() -> int:
     if not shutil.which("strace"):
         print("strace is missing; install Debian's strace", file=sys.stderr)
         return 2
-    mounts = own_mounts()
+    own_world()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     base = fast_folder()
     lab = None
@@ -446,7 +590,7 @@ def main() -> int:
     finally:
         if lab:
             lab.stop()
-        processes_end(base, mounts)
+        processes_end(base)
         shutil.rmtree(base, ignore_errors=True)
 
 

@@ -1,0 +1,94 @@
+"""The system calls of a life without faults, and which of them a fault can be told apart at."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+LINE = re.compile(r"^([a-z]\w*)\((.*)$", re.M)
+FIRST_FD = re.compile(r"(\d+)<([^>]*)>")
+# What is there after the process has ended, or is seen by another process that goes on.
+CHANGES = {"rename", "renameat", "renameat2", "link", "linkat", "symlink", "symlinkat", "unlink", "unlinkat", "mkdir", "mkdirat", "rmdir", "mknod",
+           "mknodat", "ftruncate", "truncate", "fallocate", "chmod", "fchmod", "fchmodat", "chown", "fchown", "lchown", "fchownat", "utimensat",
+           "setxattr", "fsetxattr", "removexattr", "bind", "listen", "connect", "accept", "accept4", "shutdown", "sendto", "sendmsg", "sendmmsg", "sendfile",
+           "splice", "copy_file_range", "clone", "clone3", "fork", "vfork", "execve", "kill", "tgkill", "pidfd_send_signal", "ioctl"}
+WRITES = {"write", "writev", "pwrite64", "pwritev", "pwritev2"}
+OPENS = {"open", "openat", "openat2", "creat"}
+# Who has waited may find that others have gone on.
+WAITS = {"poll", "ppoll", "select", "pselect6", "epoll_wait", "epoll_pwait", "wait4", "waitid", "nanosleep", "clock_nanosleep", "rt_sigtimedwait"}
+# What makes a write durable: it changes nothing for who is killed, everything for who loses power.
+SYNCS = {"fsync", "fdatasync", "sync", "syncfs", "sync_file_range", "msync"}
+
+
+@dataclass(frozen=True)
+class Call:
+    name: str
+    n: int         # the n-th of its name
+    changes: bool  # something outside of its process, or something there may have changed meanwhile
+    syncs: bool
+    file: str      # what it is about, as far as strace says
+
+    @property
+    def where(self) -> str:
+        return f"{self.name}:{self.n}"
+
+
+def _changes(name: str, rest: str) -> bool:
+    if name == "futex":
+        return "WAIT" in rest  # for another thread
+    if name in WAITS:
+        return ", 0) = 0 (Timeout)" not in rest
+    if re.search(r"\) += -1 E", rest) or "CLONE_THREAD" in rest:
+        return False
+    if name in OPENS:
+        return bool(re.search(r"O_CREAT|O_TRUNC|O_WRONLY|O_RDWR", rest))
+    if name == "mmap":
+        return "MAP_SHARED" in rest and "PROT_WRITE" in rest
+    fd = FIRST_FD.match(rest)
+    if name == "close":
+        return fd is None or fd[2].startswith(("pipe:", "socket:", "TCP", "UNIX"))
+    if name in WRITES:
+        return fd is None or not fd[2].startswith(("anon_inode:", "/dev/null"))
+    if name in ("read", "readv"):
+        return fd is None or fd[2].startswith(("pipe:", "socket:"))
+    return name in CHANGES
+
+
+def _file(rest: str) -> str:
+    """The path in quotes, or the one that a descriptor stands for."""
+    quoted = re.search(r'"([^"]*)"', rest.split(") = ", 1)[0])
+    fd = FIRST_FD.match(rest)
+    return fd[2] if fd else quoted[1] if quoted else ""
+
+
+def read(record: Path) -> list[Call]:
+    """The calls of a recording by strace -y, in order."""
+    seen: Counter = Counter()
+    out: list[Call] = []
+    for name, rest in LINE.findall(record.read_text(errors="replace")) if record.exists() else ():
+        if name == "rt_sigreturn" or name == "execve" and not out:  # the first exec is strace's own
+            continue
+        seen[name] += 1
+        out.append(Call(name, seen[name], _changes(name, rest), name in SYNCS, _file(rest)))
+    return out
+
+
+def stretches(calls: list[Call], power: bool) -> list[list[Call]]:
+    """Calls before which the disk, and whoever else goes on, are in the same state: each list ends with one that changes it. power: that was
+    synced counts, too."""
+    out: list[list[Call]] = [[]]
+    for call in calls:
+        out[-1].append(call)
+        if call.changes or power and call.syncs:
+            out.append([])
+    return [s for s in out if s]
+
+
+def elsewhere(call: Call) -> str:
+    """A name for a file outside the state directory, equal for all that one loop goes through, like /proc/7/environ; "" for one of ours."""
+    path = re.sub(r"\d+", "#", call.file)
+    if path.startswith("/") and not re.search(rf"/state(/|$)", path):
+        return path
+    return ""
