@@ -61,7 +61,7 @@ ALWAYS_INLINE uint64_t size_code(struct model *model, struct lane *lane, bool en
                                  unsigned length)
 {
     const uint64_t top = 1ULL << (length - 1);
-    return length == 1 ? 1 : top | mantissa_code(model, lane, encode, magnitude & (top - 1), length - 1);
+    return length <= 1 ? 1 : top | mantissa_code(model, lane, encode, magnitude & (top - 1), length - 1);
 }
 
 /* A residual that is small beside the number. Returns the number. */
@@ -130,8 +130,8 @@ ALWAYS_INLINE void place_find(struct residual *r, const struct residual_line *li
     place->sign2 = row->sign2;
     place->level = seen ? column->level : row->level;
     place->up = seen ? column->last : row->level;
-    place->near = at >= r->kernel ? r->columns[at - r->kernel].last : place->level;
     place->phase = (unsigned)(at % r->kernel);
+    place->near = at >= r->kernel ? r->columns[at - r->kernel].last : place->level;
     place->expected = (2 * row->level + 2 * place->level + row->left + place->up + 2 * place->near) >> 3;
     const int above = place->expected - place->ulp;
     place->relation = above - LOG_STEPS * (int)r->numbers.mantissa;
@@ -207,8 +207,8 @@ static void row_begin(struct residual *r, int64_t predicted)
 {
     const int level = r->row.level;
     const size_t count = r->column_count < 64 ? r->column_count : 64;
-    int sum = 0;
-    for (size_t j = 0; j < count; j++)
+    int sum = r->columns[0].level; /* a row has at least one */
+    for (size_t j = 1; j < count; j++)
         sum += r->columns[j].level;
     /* how often: for a start as in the row before */
     r->row = (struct row){.level = sum / (int)count, .often = r->row.often, .lately = r->row.often, .seen = 3};
