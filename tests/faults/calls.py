@@ -29,6 +29,7 @@ class Call:
     changes: bool  # something outside of its process, or something there may have changed meanwhile
     syncs: bool
     file: str      # what it is about, as far as strace says
+    space: bool    # it may want some on the disk
 
     @property
     def where(self) -> str:
@@ -56,6 +57,14 @@ def _changes(name: str, rest: str) -> bool:
     return name in CHANGES
 
 
+def _space(name: str, rest: str) -> bool:
+    """A full disk can fail it: not what opens a file that is there, or writes to a pipe."""
+    if name in OPENS:
+        return "O_CREAT" in rest
+    fd = FIRST_FD.match(rest)
+    return name not in WRITES or fd is not None and fd[2].startswith("/") and not fd[2].startswith(("/dev/", "/proc/"))
+
+
 def _file(rest: str) -> str:
     """The path in quotes, or the one that a descriptor stands for."""
     quoted = re.search(r'"([^"]*)"', rest.split(") = ", 1)[0])
@@ -71,7 +80,7 @@ def read(record: Path) -> list[Call]:
         if name == "rt_sigreturn" or name == "execve" and not out:  # the first exec is strace's own
             continue
         seen[name] += 1
-        out.append(Call(name, seen[name], _changes(name, rest), name in SYNCS, _file(rest)))
+        out.append(Call(name, seen[name], _changes(name, rest), name in SYNCS, _file(rest), _space(name, rest)))
     return out
 
 

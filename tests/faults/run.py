@@ -314,7 +314,7 @@ def spread(items: list, most: int) -> list:
 
 
 # Points per scenario and program in the short form; of kills at least one of each system call that a program makes at all.
-SHORT = {"kill": 12, "cut": 8, "cut-noauto": 4, "error": 11, "full": 8}
+SHORT = {"kill": 12, "cut": 7, "cut-noauto": 4, "error": 10, "full": 6}
 SAMPLE, SAMPLE_LONG = {"kill": 4, "cut": 2, "cut-noauto": 1, "error": 4, "full": 2}, {"kill": 40, "cut": 20, "cut-noauto": 20, "error": 40, "full": 20}
 MODEL_SIDE = ("selftest", "infer")  # they only read: their disk is of little interest, and each of them is killed alone
 Where = tuple[str, tuple[str, ...]]  # of a point, and of others that are the same
@@ -353,10 +353,11 @@ class Chooser:
         lists = [[c] for c in calls] if self.mode == "every" else stretches(calls, kind != "kill")
         some = self.few(s, kind, program, [(f"{program}:{one[-1].where}", tuple(f"{program}:{c.where}" for c in one[-2::-1])) for one in lists])
         if kind == "kill" and self.mode == "short" and not s.sample:
-            self.met.update((program, where.split(":")[1]) for where, _ in some)
+            image = {"trial": "agent"}.get(program, program)
+            self.met.update((image, where.split(":")[1]) for where, _ in some)
             for call in calls:
-                if (program, call.name) not in self.met:
-                    self.met.add((program, call.name))
+                if (image, call.name) not in self.met:
+                    self.met.add((image, call.name))
                     some.append((f"{program}:{call.where}", ()))
         if program == "agent" or program in MODEL_SIDE:
             return some
@@ -367,13 +368,17 @@ class Chooser:
         return some + alone[::each]
 
     def errors(self, program: str, calls: list[Call]) -> list[Where]:
-        """A loop over files that are not ours meets the same error at each of them."""
+        """A loop over files that are not ours meets the same error at each of them; one that reads a file to its end, at each piece after the first."""
         groups: dict[tuple, list[str]] = {}
         for number, stretch in enumerate([[c] for c in calls] if self.mode == "every" else stretches(calls, True)):
-            for call in stretch:
+            piece = 0
+            for before, call in zip([None, *stretch], stretch):
+                same = before and (before.name, before.file) == (call.name, call.file) and call.file
+                piece = piece if same and piece else call.n if same else 0
+                group = elsewhere(call) or ("piece", piece) if same else elsewhere(call) or call.n
                 for errno, names in (("EIO", EIO), ("ENOSPC", ENOSPC), ("EIO+", FOR_GOOD), ("ENOSPC+", set(FOR_GOOD) & set(ENOSPC))):
-                    if call.name in names:
-                        groups.setdefault((number, call.name, errno, elsewhere(call) or call.n), []).append(f"{program}:{call.where}:{errno}")
+                    if call.name in names and (call.space or not errno.startswith("ENOSPC")):
+                        groups.setdefault((number, call.name, errno, group), []).append(f"{program}:{call.where}:{errno}")
         return [(one[-1], tuple(one[-2::-1])) for one in groups.values()]
 
     def disks(self, where: str) -> list[Where]:
