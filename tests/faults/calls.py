@@ -26,7 +26,8 @@ SYNCS = {"fsync", "fdatasync", "sync", "syncfs", "sync_file_range", "msync"}
 class Call:
     name: str
     n: int         # the n-th of its name
-    changes: bool  # something outside of its process, or something there may have changed meanwhile
+    changes: bool  # something outside of its process
+    waits: bool    # for others, and so something may have changed there
     syncs: bool
     file: str      # what it is about, as far as strace says
     space: bool    # it may want some on the disk
@@ -37,10 +38,6 @@ class Call:
 
 
 def _changes(name: str, rest: str) -> bool:
-    if name == "futex":
-        return "WAIT" in rest  # for another thread
-    if name in WAITS:
-        return ", 0) = 0 (Timeout)" not in rest
     if re.search(r"\) += -1 E", rest) or "CLONE_THREAD" in rest:
         return False
     if name in OPENS:
@@ -55,6 +52,10 @@ def _changes(name: str, rest: str) -> bool:
     if name in ("read", "readv"):
         return fd is None or fd[2].startswith(("pipe:", "socket:"))
     return name in CHANGES
+
+
+def _waits(name: str, rest: str) -> bool:
+    return "WAIT" in rest if name == "futex" else name in WAITS and ", 0) = 0 (Timeout)" not in rest
 
 
 def _space(name: str, rest: str) -> bool:
@@ -80,17 +81,18 @@ def read(record: Path) -> list[Call]:
         if name == "rt_sigreturn" or name == "execve" and not out:  # the first exec is strace's own
             continue
         seen[name] += 1
-        out.append(Call(name, seen[name], _changes(name, rest), name in SYNCS, _file(rest), _space(name, rest)))
+        out.append(Call(name, seen[name], _changes(name, rest), _waits(name, rest), name in SYNCS, _file(rest), _space(name, rest)))
     return out
 
 
-def stretches(calls: list[Call], power: bool) -> list[list[Call]]:
-    """Calls before which the disk, and whoever else goes on, are in the same state: each list ends with one that changes it. power: that was
-    synced counts, too."""
+def stretches(calls: list[Call], power: bool, parent: bool) -> list[list[Call]]:
+    """Calls before which the disk, and whoever else goes on, are in the same state: each list ends with one that changes it. power: a write to a
+    file counts when it is synced. parent: it waits for others on the device; muster-fetch waits only for the server."""
     out: list[list[Call]] = [[]]
     for call in calls:
         out[-1].append(call)
-        if call.changes or power and call.syncs:
+        changes = call.changes and not (power and call.name in WRITES and call.file.startswith("/"))
+        if changes or power and call.syncs or parent and call.waits:
             out.append([])
     return [s for s in out if s]
 

@@ -317,6 +317,7 @@ def spread(items: list, most: int) -> list:
 SHORT = {"kill": 12, "cut": 7, "cut-noauto": 4, "error": 10, "full": 6}
 SAMPLE, SAMPLE_LONG = {"kill": 4, "cut": 2, "cut-noauto": 1, "error": 4, "full": 2}, {"kill": 40, "cut": 20, "cut-noauto": 20, "error": 40, "full": 20}
 MODEL_SIDE = ("selftest", "infer")  # they only read: their disk is of little interest, and each of them is killed alone
+PARENTS = ("agent", "trial", "infer", "selftest")  # they wait for others on the device
 Where = tuple[str, tuple[str, ...]]  # of a point, and of others that are the same
 
 
@@ -350,7 +351,7 @@ class Chooser:
     def ends(self, s: Scenario, kind: str, program: str) -> list[Where]:
         """Kills and power cuts. What the agent starts is killed with it, and alone, too."""
         calls = self.bench.calls[s.name, program]
-        lists = [[c] for c in calls] if self.mode == "every" else stretches(calls, kind != "kill")
+        lists = [[c] for c in calls] if self.mode == "every" else stretches(calls, kind != "kill", program in PARENTS)
         some = self.few(s, kind, program, [(f"{program}:{one[-1].where}", tuple(f"{program}:{c.where}" for c in one[-2::-1])) for one in lists])
         if kind == "kill" and self.mode == "short" and not s.sample:
             image = {"trial": "agent"}.get(program, program)
@@ -370,7 +371,7 @@ class Chooser:
     def errors(self, program: str, calls: list[Call]) -> list[Where]:
         """A loop over files that are not ours meets the same error at each of them; one that reads a file to its end, at each piece after the first."""
         groups: dict[tuple, list[str]] = {}
-        for number, stretch in enumerate([[c] for c in calls] if self.mode == "every" else stretches(calls, True)):
+        for number, stretch in enumerate([[c] for c in calls] if self.mode == "every" else stretches(calls, False, program in PARENTS)):
             piece = 0
             for before, call in zip([None, *stretch], stretch):
                 same = before and (before.name, before.file) == (call.name, call.file) and call.file
