@@ -27,6 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("MUSTER_BUILD", ROOT / "build"))
 DATA = Path(__file__).resolve().parent / "data"
 SOCKETS = Path("/tmp")  # of PostgreSQL: their paths have to be short
+SWEEP_AFTER_S = 600
 
 
 class StackError(RuntimeError):
@@ -173,11 +174,12 @@ class Postgres:
 
     @staticmethod
     def sweep() -> None:
-        """A run that was killed could not remove its folder; its PostgreSQL has ended with it, and its socket is gone."""
+        """A run that was killed could not remove its folder; its PostgreSQL has ended with it, and its socket is gone. One that is
+        new may belong to a process that is out of sight, in a container that shares /tmp, and whose PostgreSQL has yet to start."""
         for folder in SOCKETS.glob("muster-pg-*-*"):
             owner = folder.name.split("-")[2]
-            if owner.isdigit() and not Path("/proc", owner).exists():
-                with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):
+                if owner.isdigit() and not Path("/proc", owner).exists() and time.time() - folder.stat().st_mtime > SWEEP_AFTER_S:
                     folder.rmdir()
 
     def start(self) -> None:

@@ -24,16 +24,18 @@ def command(folder: Path) -> bytes:
 
 
 def test_folders_of_killed_runs_are_removed(tmp_path, monkeypatch):
-    """Empty ones whose process is gone; nobody else's."""
+    """Empty ones whose process is gone; nobody else's, and none that is new."""
     monkeypatch.setattr(stack, "SOCKETS", tmp_path)
     gone = subprocess.Popen(["true"])
     gone.wait()
-    left, used, ours = (tmp_path / f"muster-pg-{who}" for who in (f"{gone.pid}-a", f"{gone.pid}-b", f"{os.getpid()}-a"))
-    for folder in (left, used, ours):
+    left, used, new, ours = (tmp_path / f"muster-pg-{who}" for who in (f"{gone.pid}-a", f"{gone.pid}-b", f"{gone.pid}-c", f"{os.getpid()}-a"))
+    for folder in (left, used, new, ours):
         folder.mkdir()
     (used / ".s.PGSQL.5432").touch()
+    for folder in (left, used, ours):
+        os.utime(folder, (0, 0))
     stack.Postgres.sweep()
-    assert sorted(tmp_path.iterdir()) == sorted([used, ours])
+    assert sorted(tmp_path.iterdir()) == sorted([used, new, ours])
 
 
 def test_install(tmp_path):
