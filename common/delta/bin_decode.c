@@ -111,15 +111,16 @@ static enum err stored_copy(struct rebuild *r, const struct bin_op *op)
 {
     uint64_t left = op->len;
     enum err e = ERR_OK;
+    mix_plain_start(&r->model->coder);
     while (e == ERR_OK && left > 0) {
         size_t n = 0;
         uint8_t *new = room(r, left, &n);
-        for (size_t i = 0; i < n; i++)
-            new[i] = bin_stored_code(r->model, 0);
+        mix_plain_read(&r->model->coder, new, n);
         bin_copied(r->model, new, n, op);
         e = r->model->coder.error == ERR_OK ? advance(r, n) : r->model->coder.error;
         left -= n;
     }
+    mix_plain_end(&r->model->coder);
     return e;
 }
 

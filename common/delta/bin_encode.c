@@ -58,8 +58,11 @@ static void op_code(struct encoder *x, struct bin_op op)
         bin_approx_start(x->model);
         bin_approx_code(x->model, t->old + op.from, t->new + x->at, NULL, op.len, op.len);
     }
-    for (size_t i = 0; op.kind == BIN_STORED && i < op.len; i++)
-        (void)bin_stored_code(x->model, t->new[x->at + i]);
+    if (op.kind == BIN_STORED) {
+        mix_plain_start(&x->model->coder);
+        mix_plain_write(&x->model->coder, t->new + x->at, op.len);
+        mix_plain_end(&x->model->coder);
+    }
     bin_copied(x->model, t->new + x->at, op.len, &op);
     x->at += op.len;
 }

@@ -5,12 +5,14 @@
 #include <string.h>
 
 enum {
-    SUFFIX_MAX = 128 * 1024 * 1024, /* of the old file; its array is four times that */
-    ENTRIES_MAX = 64 * 1024 * 1024, /* positions of the old file that have a hash */
-    COMPARE_MAX = 64 * 1024,        /* while searching; the match found is then followed to its end */
-    NEAR_TRIES = 32,                /* equal places, to each side */
+    SUFFIX_MAX_BEST = 128 * 1024 * 1024, /* of the old file; its array is four times that */
+    SUFFIX_MAX_FAST = 8 * 1024 * 1024,   /* sorting larger ones takes longer than all else */
+    ENTRIES_MAX = 64 * 1024 * 1024,      /* positions of the old file that have a hash */
+    COMPARE_MAX = 64 * 1024,             /* while searching; the match found is then followed to its end */
+    NEAR_TRIES = 32,                     /* equal places, to each side */
     NEAR_LEN_MAX = 64,
-    HASH_DEPTH = 8,
+    HASH_DEPTH = 32,
+    FILTER_LEN = 8,
     HASH_LEN = 6,        /* bytes under a hash when every position has one */
     HASH_LEN_SPARSE = 24 /* and when not: what is shorter is not found for sure anyway */
 };
@@ -18,8 +20,10 @@ enum {
 struct bin_index {
     const uint8_t *bytes;
     size_t size;
-    saidx_t *suffixes;        /* NULL: hashes */
-    saidx_t *buckets;         /* 65537: where suffixes that begin with these two bytes are */
+    saidx_t *suffixes; /* NULL: hashes */
+    saidx_t *buckets;  /* 65537: where suffixes that begin with these two bytes are */
+    uint64_t *filter;  /* a bit for the hash of each FILTER_LEN bytes that there are: most searches end here */
+    unsigned filter_bits;
     uint32_t *heads, *before; /* 1 + number of an entry; its position is that number times step */
     unsigned head_bits;
     size_t step, hash_len;
@@ -51,6 +55,43 @@ size_t bin_common(const uint8_t *a, const uint8_t *b, size_t max)
 
 /* ---- suffix array ---- */
 
+static uint64_t word_at(const uint8_t *p)
+{
+    uint64_t word;
+    memcpy(&word, p, 8);
+    return word;
+}
+
+static uint64_t filter_hash(const struct bin_index *index, const uint8_t *at)
+{
+    return (word_at(at) * 0x9e3779b97f4a7c15u) >> (64 - index->filter_bits);
+}
+
+/* Eight bits for each position, so that one of eight tells a lie at most. */
+static enum err filter_make(struct bin_index *index)
+{
+    index->filter_bits = 10;
+    while (index->filter_bits < 32 && (size_t)1 << index->filter_bits < 8 * index->size)
+        index->filter_bits++;
+    index->filter = calloc((size_t)1 << (index->filter_bits - 6), sizeof *index->filter);
+    if (index->filter == NULL)
+        return ERR_NO_MEMORY;
+    for (size_t i = 0; i + FILTER_LEN <= index->size; i++) {
+        const uint64_t hash = filter_hash(index, index->bytes + i);
+        index->filter[hash >> 6] |= (uint64_t)1 << (hash & 63);
+    }
+    return ERR_OK;
+}
+
+/* There is no match of `least` bytes for sure. */
+static bool filter_refuses(const struct bin_index *index, const uint8_t *at, size_t len, size_t least)
+{
+    if (least < FILTER_LEN)
+        return false;
+    const uint64_t hash = len < FILTER_LEN ? 0 : filter_hash(index, at);
+    return len < FILTER_LEN || (index->filter[hash >> 6] >> (hash & 63) & 1) == 0;
+}
+
 static enum err suffixes_make(struct bin_index *index)
 {
     size_t n = index->size;
@@ -67,7 +108,7 @@ static enum err suffixes_make(struct bin_index *index)
     }
     for (size_t i = 0; i < 65536; i++)
         index->buckets[i + 1] += index->buckets[i];
-    return ERR_OK;
+    return filter_make(index);
 }
 
 /* Binary search that never compares again what the two ends have in common. */
@@ -116,13 +157,6 @@ static size_t suffixes_longest(const struct bin_index *index, const uint8_t *at,
 }
 
 /* ---- hashes ---- */
-
-static uint64_t word_at(const uint8_t *p)
-{
-    uint64_t word;
-    memcpy(&word, p, 8);
-    return word;
-}
 
 static uint32_t hash_at(const struct bin_index *index, const uint8_t *p)
 {
@@ -189,7 +223,8 @@ enum err bin_index_make(const uint8_t *bytes, size_t size, enum delta_effort eff
         return ERR_NO_MEMORY;
     index->bytes = bytes;
     index->size = size;
-    enum err e = effort == DELTA_BEST && size <= SUFFIX_MAX ? suffixes_make(index) : hashes_make(index);
+    const size_t suffix_max = effort == DELTA_BEST ? SUFFIX_MAX_BEST : SUFFIX_MAX_FAST;
+    enum err e = size <= suffix_max ? suffixes_make(index) : hashes_make(index);
     if (e != ERR_OK) {
         bin_index_free(index);
         return e;
@@ -204,14 +239,18 @@ void bin_index_free(struct bin_index *index)
         return;
     free(index->suffixes);
     free(index->buckets);
+    free(index->filter);
     free(index->heads);
     free(index->before);
     free(index);
 }
 
-size_t bin_index_longest(const struct bin_index *index, const uint8_t *at, size_t len, size_t *ret_position)
+size_t bin_index_longest(const struct bin_index *index, const uint8_t *at, size_t len, size_t least,
+                         size_t *ret_position)
 {
     size_t rank = 0;
+    if (index->suffixes != NULL && filter_refuses(index, at, len, least))
+        return 0;
     return index->suffixes != NULL ? suffixes_longest(index, at, len, ret_position, &rank)
                                    : hashes_longest(index, at, len, ret_position);
 }
@@ -223,13 +262,13 @@ static uint64_t apart(size_t position, int64_t hint)
 }
 
 /* Places with the same bytes stand side by side: some of them are looked at, on both sides. */
-size_t bin_index_nearest(const struct bin_index *index, const uint8_t *at, size_t len, int64_t hint,
+size_t bin_index_nearest(const struct bin_index *index, const uint8_t *at, size_t len, size_t least, int64_t hint,
                          size_t *ret_position)
 {
     if (index->suffixes == NULL)
         return hashes_longest(index, at, len, ret_position);
     size_t rank = 0;
-    size_t best = suffixes_longest(index, at, len, ret_position, &rank);
+    size_t best = filter_refuses(index, at, len, least) ? 0 : suffixes_longest(index, at, len, ret_position, &rank);
     for (int side = -1; best > 0 && best <= NEAR_LEN_MAX && side <= 1; side += 2) {
         size_t i = rank;
         for (int n = 0; n < NEAR_TRIES && (side < 0 ? i > 0 : i + 1 < index->size); n++) {

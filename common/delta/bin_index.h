@@ -5,7 +5,7 @@
 
 #include "common/delta/delta.h"
 
-/* All of the old file: a suffix array for "best" (files up to 128 MiB), hashes of positions else. */
+/* All of the old file: a suffix array (files up to 128 MiB at "best", 8 MiB at "fast"), hashes of positions else. */
 struct bin_index;
 
 /* bytes stay borrowed. ERR_NO_MEMORY. */
@@ -13,11 +13,13 @@ struct bin_index;
                                       struct bin_index **ret_index);
 void bin_index_free(struct bin_index *index);
 
-/* Length of the longest match (known to the index) of the len bytes at `at`, and where it is; 0 when there is none. */
-size_t bin_index_longest(const struct bin_index *index, const uint8_t *at, size_t len, size_t *ret_position);
+/* Length of the longest match (known to the index) of the len bytes at `at`, and where it is; 0 when there is none.
+ * Matches of fewer than `least` bytes are of no interest, and may be missed. */
+size_t bin_index_longest(const struct bin_index *index, const uint8_t *at, size_t len, size_t least,
+                         size_t *ret_position);
 
 /* The same, and of several such places one that is near `hint`. */
-size_t bin_index_nearest(const struct bin_index *index, const uint8_t *at, size_t len, int64_t hint,
+size_t bin_index_nearest(const struct bin_index *index, const uint8_t *at, size_t len, size_t least, int64_t hint,
                          size_t *ret_position);
 
 /* Earlier places of the new file with the same four bytes, as chains. */

@@ -238,11 +238,6 @@ uint8_t bin_literal_code(struct bin_model *m, uint8_t byte, uint8_t old)
     return byte;
 }
 
-uint8_t bin_stored_code(struct bin_model *m, uint8_t byte)
-{
-    return (uint8_t)mix_code_raw(&m->coder, byte, 8);
-}
-
 /* What a literal would have taught, all but the weights and the old byte's part. */
 static void literal_learn(struct bin_model *m, uint8_t byte)
 {

@@ -79,9 +79,6 @@ static inline int64_t bin_literal_base(const struct bin_model *m, int64_t positi
 /* One literal. old: the byte at bin_literal_base(), 0 when there is none. */
 uint8_t bin_literal_code(struct bin_model *m, uint8_t byte, uint8_t old);
 
-/* One byte of BIN_STORED. */
-uint8_t bin_stored_code(struct bin_model *m, uint8_t byte);
-
 /* The bytes of BIN_APPROX. Encoding takes all of them in one call, and ret_new is NULL; decoding may take pieces, and
  * new is NULL. left: bytes of the op from here to its end, at least len. */
 void bin_approx_start(struct bin_model *m);

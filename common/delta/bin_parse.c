@@ -11,12 +11,15 @@
 enum {
     CLEARLY_FAST = 8, /* bytes that another alignment must offer more; hashes find less than suffixes */
     CLEARLY_BEST = 4,
+    AGREES_GAIN = 2,   /* what a byte of a region that agrees is worth */
+    DIFFERS_LOSS = 3,  /* and what one that does not costs */
     REGION_MIN = 16,   /* agreeing bytes of a region; smaller ones are left to the second step */
     BLOCK = 64 * 1024, /* of the dynamic programming */
     TAKE = 192,        /* a copy that long is taken without asking further */
     SELF_DEPTH_FAST = 12,
     SELF_DEPTH_BEST = 200,
     OLD_MIN = 4,
+    NOISE_COPY_MIN = 32,
     BIT = 16, /* prices are in 16ths of a bit */
     STORED_MIN = 2048,
     STORED_PIECE = 8192,
@@ -49,6 +52,7 @@ struct parse {
     struct way *ways;  /* BLOCK + 1 */
     uint32_t distance; /* of the last copy of the block before */
     uint32_t literal_price[256];
+    size_t least; /* bytes that a copy has at least */
 };
 
 /* ---- ops ---- */
@@ -103,15 +107,12 @@ static bool agrees(const struct bin_texts *t, size_t at, int64_t align)
 /* How far a region may grow from `from` towards `to` (either direction), so that agreeing bytes outweigh the others. */
 static size_t region_grow(const struct bin_texts *t, size_t from, size_t to, int64_t align)
 {
-    /* What a byte that agrees is worth, and what one that does not costs. */
-    int gain = t->effort == DELTA_FAST ? 1 : 2;
-    int loss = t->effort == DELTA_FAST ? 1 : 3;
     int64_t score = 0;
     int64_t best = 0;
     size_t where = from;
     if (from <= to) {
         for (size_t i = from; i < to && (int64_t)i + align < (int64_t)t->old_size; i++) {
-            score += agrees(t, i, align) ? gain : -loss;
+            score += agrees(t, i, align) ? AGREES_GAIN : -DIFFERS_LOSS;
             if (score > best) {
                 best = score;
                 where = i + 1;
@@ -122,7 +123,7 @@ static size_t region_grow(const struct bin_texts *t, size_t from, size_t to, int
         return where;
     }
     for (size_t i = from; i > to && (int64_t)i + align > 0; i--) {
-        score += agrees(t, i - 1, align) ? gain : -loss;
+        score += agrees(t, i - 1, align) ? AGREES_GAIN : -DIFFERS_LOSS;
         if (score > best) {
             best = score;
             where = i - 1;
@@ -190,7 +191,7 @@ static enum err regions_find(struct parse *p, size_t start, size_t end)
         size_t score = 0; /* agreeing bytes of [scan, counted) at the present alignment */
         size_t position = 0;
         for (; scan < end; scan++) {
-            len = bin_index_longest(t->index, t->new + scan, end - scan, &position);
+            len = bin_index_longest(t->index, t->new + scan, end - scan, clearly, &position);
             for (; counted < scan + len; counted++)
                 score += agrees(t, counted, seed.align);
             if ((len > 0 && len == score) || len > score + clearly)
@@ -255,6 +256,7 @@ static void way_offer(struct parse *p, size_t i, size_t len, struct way way)
 static void copy_offer(struct parse *p, size_t i, size_t min, size_t len, struct way way)
 {
     uint32_t base = p->ways[i].price + way.price;
+    min = min > p->least ? min : p->least;
     for (size_t n = len >= TAKE ? len : min; n <= len; n++) {
         way.price = base + len_price(n);
         way_offer(p, i, n, way);
@@ -285,7 +287,7 @@ static size_t old_offer(struct parse *p, size_t i, size_t at, size_t max, int64_
         size_t n = aligned_offer(p, i, at, max, region_align, 6 * BIT);
         most = n > most ? n : most;
     }
-    size_t n = bin_index_nearest(t->index, t->new + at, max, (int64_t)at + here->align, &position);
+    size_t n = bin_index_nearest(t->index, t->new + at, max, p->least, (int64_t)at + here->align, &position);
     if (n < OLD_MIN || n <= most)
         return most;
     int64_t align = (int64_t)position - (int64_t)at;
@@ -419,6 +421,8 @@ static enum err gap_add(struct parse *p, size_t start, size_t end, int64_t align
         literal_prices(p, start, end);
     while (e == ERR_OK && start < end) {
         size_t len = end - start < BLOCK ? end - start : BLOCK;
+        /* bytes that can only be stored are stored cheapest in one piece */
+        p->least = len >= STORED_MIN && is_noise(p->t->new + start, len) ? NOISE_COPY_MIN : 0;
         ways_fill(p, start, len, align);
         e = ways_add(p, len, ops);
         start += len;

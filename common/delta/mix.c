@@ -24,11 +24,17 @@ void mix_tables_make(struct mix_tables *t)
         t->inverse[n] = (uint32_t)(65536 * 2 / (2 * n + 3));
 }
 
-static void coder_start(struct mix_coder *c, const struct mix_tables *tables, struct mix_pipe pipe)
+static void interval_start(struct mix_coder *c)
 {
     c->low = 0;
     c->high = UINT32_MAX;
     c->code = 0;
+    for (int i = 0; i < 4 && !c->encoding; i++)
+        c->code = c->code << 8 | mix_byte_in(c);
+}
+
+static void coder_start(struct mix_coder *c, const struct mix_tables *tables, struct mix_pipe pipe)
+{
     c->error = ERR_OK;
     c->pipe = pipe;
     c->left = c->written = 0;
@@ -43,6 +49,7 @@ void mix_encode_start(struct mix_coder *c, const struct mix_tables *tables, stru
 {
     coder_start(c, tables, pipe);
     c->encoding = true;
+    interval_start(c);
 }
 
 void mix_decode_start(struct mix_coder *c, const struct mix_tables *tables, struct mix_pipe pipe, uint64_t len)
@@ -50,8 +57,7 @@ void mix_decode_start(struct mix_coder *c, const struct mix_tables *tables, stru
     coder_start(c, tables, pipe);
     c->encoding = false;
     c->left = len;
-    for (int i = 0; i < 4; i++)
-        c->code = c->code << 8 | mix_byte_in(c);
+    interval_start(c);
 }
 
 void mix_buffer_flush(struct mix_coder *c)
@@ -97,4 +103,43 @@ enum err mix_decode_end(struct mix_coder *c)
     if (c->error == ERR_OK && (c->left > 0 || c->at < c->len))
         c->error = ERR_CORRUPT; /* bytes that mean nothing */
     return c->error;
+}
+
+/* What the decoder has read ahead are these four bytes, so both stand at the same place afterwards. */
+void mix_plain_start(struct mix_coder *c)
+{
+    for (int shift = 24; shift >= 0 && c->encoding; shift -= 8)
+        mix_byte_out(c, (uint8_t)(c->low >> shift));
+}
+
+void mix_plain_write(struct mix_coder *c, const uint8_t *bytes, size_t len)
+{
+    while (len > 0) {
+        if (c->at == MIX_BUFFER)
+            mix_buffer_flush(c);
+        const size_t n = len < MIX_BUFFER - c->at ? len : MIX_BUFFER - c->at;
+        memcpy(c->buffer + c->at, bytes, n);
+        c->at += n;
+        bytes += n;
+        len -= n;
+    }
+}
+
+void mix_plain_read(struct mix_coder *c, uint8_t *ret_bytes, size_t len)
+{
+    while (len > 0) {
+        *ret_bytes++ = mix_byte_in(c);
+        len--;
+        const size_t ready = c->len - c->at;
+        const size_t n = len < ready ? len : ready;
+        memcpy(ret_bytes, c->buffer + c->at, n);
+        c->at += n;
+        ret_bytes += n;
+        len -= n;
+    }
+}
+
+void mix_plain_end(struct mix_coder *c)
+{
+    interval_start(c);
 }

@@ -49,6 +49,12 @@ void mix_decode_start(struct mix_coder *c, const struct mix_tables *tables, stru
 [[nodiscard]] enum err mix_encode_end(struct mix_coder *c);
 [[nodiscard]] enum err mix_decode_end(struct mix_coder *c);
 
+/* Bytes that go past the coder: it ends, they follow as they are, in any number of pieces, and it begins again. */
+void mix_plain_start(struct mix_coder *c);
+void mix_plain_write(struct mix_coder *c, const uint8_t *bytes, size_t len);
+void mix_plain_read(struct mix_coder *c, uint8_t *ret_bytes, size_t len);
+void mix_plain_end(struct mix_coder *c);
+
 /* For the inline functions below: the buffer is full, or empty. */
 void mix_buffer_flush(struct mix_coder *c);
 uint8_t mix_buffer_fill(struct mix_coder *c);
