@@ -55,7 +55,6 @@ class Run:
     committed: str = ""
     code: str = ""
     running: str = ""  # first digits of the bundle that runs
-    told: bool = False  # the server knows how it has ended
 
     def take(self, line: str) -> None:
         self.lines.append(line)
@@ -151,9 +150,8 @@ class Device:
     @staticmethod
     def _wait_told(child: subprocess.Popen, run: Run, told: Callable[[Run], bool]) -> None:
         end = time.monotonic() + TOLD_S
-        while child.poll() is None and not (asked := told(run)) and time.monotonic() < end:
-            time.sleep(0.05)
-        run.told = child.poll() is None and asked
+        while child.poll() is None and not told(run) and time.monotonic() < end:
+            time.sleep(0.1)
 
     @staticmethod
     def _drain(child: subprocess.Popen, run: Run) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import json
 import os
 import shutil
 import sqlite3
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -32,6 +34,7 @@ class Lab:
         self.generation = 1000
         self.templates: dict[str, Path] = {}
         self.sessions = [0] * devices
+        self.mine = threading.local()  # a connection to the server
         self.ids: list[str] = []  # of the devices, at the server
 
     # ---- building ----
@@ -45,7 +48,6 @@ class Lab:
         stack.broker.start()
         self.server.start()
         self.token = self.server.command("token", "create", "faults", "--role", "admin").splitlines()[-1].split()[-1]
-        self.tls = self.server.tls()
         self.ctl: Musterctl = stack.musterctl(self.server, self.token)
         make_tree(self.base / "sysfs", 50.0)
         self.setup.settings = {
@@ -122,10 +124,18 @@ class Lab:
         return "new" if new else f"old {row['code']}"
 
     def _get(self, path: str) -> dict:
-        status, answer, _ = self.server.request("GET", path, token=self.token, context=self.tls)
-        if status != 200:
-            raise RuntimeError(f"GET {path}: {status} {answer}")
-        return answer
+        if not hasattr(self.mine, "http"):
+            self.mine.http = http.client.HTTPSConnection("localhost", self.server.api_port, timeout=30, context=self.server.tls())
+        try:
+            self.mine.http.request("GET", path, headers={"Authorization": f"Bearer {self.token}"})
+            answer = self.mine.http.getresponse()
+            body = answer.read()
+        except (OSError, http.client.HTTPException):
+            self.mine.http.close()  # it connects again by itself
+            raise
+        if answer.status != 200:
+            raise RuntimeError(f"GET {path}: {answer.status} {body!r}")
+        return json.loads(body)
 
     def add_model(self, version: str, counter: int, model: bytes) -> None:
         file = self.base / "models" / f"{version}.onnx"
