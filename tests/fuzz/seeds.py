@@ -121,7 +121,8 @@ def deltas() -> None:
         head = bytes([1, effort]) + struct.pack("<HHH", 600, 0, 400)
         put("delta", f"stream-{effort}", head + bytes(i * i % 251 for i in range(400)))
         head = bytes([1, effort]) + struct.pack("<HHH", 300, len(directory), 20)
-        put("delta", f"tensors-{effort}", head + directory + bytes(20) + bytes(i * i % 251 for i in range(300)))
+        group = bytes(i * i % 251 for i in range(300))
+        put("delta", f"tensors-{effort}", head + directory + bytes(20) + varint(len(group)) + group)
     put("delta", "other", b"\0mdelta" + bytes(116))
 
 

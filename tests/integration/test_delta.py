@@ -4,6 +4,7 @@ import json
 import os
 import random
 import resource
+import shutil
 import struct
 import subprocess
 
@@ -76,8 +77,9 @@ def test_progress_is_told(files):
     assert run("create", files / "1.bin", files / "2.bin", "-o", files / "p").stderr == ""
 
 
-def test_in_little_memory(files):
-    assert run("create", files / "1.onnx", files / "2.onnx", "-o", files / "m", "--effort", "best").returncode == 0
+@pytest.mark.parametrize("effort", ["fast", "best"])
+def test_in_little_memory(files, effort):
+    assert run("create", files / "1.onnx", files / "2.onnx", "-o", files / "m", "--effort", effort).returncode == 0
 
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (64 << 20, 64 << 20))
@@ -85,6 +87,17 @@ def test_in_little_memory(files):
     applied = run("apply", files / "1.onnx", files / "m", "-o", files / "m.out", preexec_fn=limit)
     assert applied.returncode == 0, applied.stderr
     assert (files / "m.out").read_bytes() == (files / "2.onnx").read_bytes()
+
+
+def test_the_small_program_alone(files, tmp_path):
+    """musterctl needs the rest of itself for everything but deltas, and says so when that is gone."""
+    shutil.copy(BUILD / "musterctl", tmp_path)
+    alone = [tmp_path / "musterctl", "--output", "json"]
+    made = subprocess.run([*alone, "delta", "create", files / "1.bin", files / "2.bin", "-o", tmp_path / "d"], capture_output=True, text=True, check=True)
+    assert json.loads(made.stdout)["format"] == "binary"
+    for words in (["bundle", "--help"], ["delta", "list"], ["--version"]):
+        refused = subprocess.run([*alone, *words], capture_output=True, text=True, check=False)
+        assert refused.returncode == 1 and "musterctl-full" in refused.stderr and "next:" in refused.stderr
 
 
 def test_what_goes_wrong_is_said(files, tmp_path):
