@@ -89,9 +89,7 @@ static int back(const struct guard *g, const char *code, const char *detail)
     (void)text_copy(verdict.bundle, sizeof verdict.bundle, g->trial.bundle);
     (void)text_copy(verdict.code, sizeof verdict.code, code);
     (void)text_copy(verdict.detail, sizeof verdict.detail, detail);
-    if (store_back(&g->trial, &verdict) != ERR_OK)
-        log_error("agent_not_taken_back", "bundle=%.12s action=\"the installed agent runs\"", g->trial.bundle);
-    return LAUNCH_AGAIN;
+    return store_back(&g->trial, &verdict) == ERR_OK ? LAUNCH_AGAIN : LAUNCH_BESIDE;
 }
 
 static int status_code(int status)

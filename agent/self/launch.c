@@ -136,6 +136,20 @@ void launch_choice(const struct launch *launch, char ret_dir[TRIAL_DIR_SIZE])
     (void)text_copy(ret_dir, TRIAL_DIR_SIZE, dir);
 }
 
+/* The disk says that the version on trial is to run, and cannot be told otherwise: the one before runs beside what it
+ * says, and does not give its place to the one that has failed. Returns when that is the installed one, or it cannot be
+ * executed: then that one runs. */
+static bool launch_beside(struct launch *launch, const struct trial *trial)
+{
+    char program[PATH_MAX];
+    log_error("agent_not_taken_back", "bundle=%.12s action=\"%s runs\"", trial->bundle,
+              trial->back[0] == '\0' ? "the installed agent" : trial->back);
+    (void)text_copy(launch->refused, sizeof launch->refused, trial->version);
+    if (trial->back[0] != '\0' && store_program(trial->back, program) == ERR_OK)
+        launch_exec(launch, program, false);
+    return false;
+}
+
 /* One round. True: decide again. */
 static bool launch_once(struct launch *launch, bool command)
 {
@@ -146,16 +160,16 @@ static bool launch_once(struct launch *launch, bool command)
     if (plan.action == DECIDE_BASE || (command && plan.action != DECIDE_VERSION) || text_eq(plan.dir, launch->refused))
         return false;
     if (plan.action == DECIDE_BACK)
-        return store_back(facts.facts.trial, &plan.verdict) == ERR_OK;
+        return store_back(facts.facts.trial, &plan.verdict) == ERR_OK || launch_beside(launch, facts.facts.trial);
     if (store_program(plan.dir, program) != ERR_OK)
         return false;
     if (!text_eq(plan.dir, facts.current))
         log_error("agent_version_damaged", "version=%s action=\"the one before, %s\"", facts.current, plan.dir);
     if (plan.action == DECIDE_GUARD) {
         int status = guard_run(launch, &facts.trial, program);
-        if (status != LAUNCH_AGAIN)
+        if (status != LAUNCH_AGAIN && status != LAUNCH_BESIDE)
             _exit(status);
-        return true;
+        return status == LAUNCH_AGAIN || launch_beside(launch, &facts.trial);
     }
     launch_exec(launch, program, false);
     (void)text_copy(launch->refused, sizeof launch->refused, plan.dir); /* it is not tried again by this launcher */

@@ -5,13 +5,16 @@
  *
  *   MUSTER_LAUNCHER=PATH   in the environment of a version: it was launched, by the program at PATH; "" otherwise
  *   MUSTER_GUARDED=1       ... as a child: it ends with LAUNCH_AGAIN where it would otherwise exec the launcher
- *   MUSTER_REFUSED=DIR     ... this version below slots/agent could not be executed
+ *   MUSTER_REFUSED=DIR     ... this version below slots/agent could not be executed, or not be taken back
  *
  * and the two files of trial.h. Neither is passed on to other programs. */
 
 #include "agent/self/store.h"
 
-enum { LAUNCH_AGAIN = 76 /* exit status of a guarded version: look again which one is to run */ };
+enum {
+    LAUNCH_AGAIN = 76, /* exit status of a guarded version: look again which one is to run */
+    LAUNCH_BESIDE = -1 /* of guard_run() only: the version on trial could not be taken back */
+};
 
 /* How this process was started; owned by main() for its life. */
 struct launch {
@@ -41,7 +44,8 @@ void launch_state_dir(int argc, char **argv, char ret_dir[PATH_MAX], bool *ret_c
 /* ---- guard.c ---- */
 
 /* Runs the trial's version from its program as a child until one of them ends, or it is taken back. The working
- * directory is the state directory. Returns an exit status; LAUNCH_AGAIN: decide anew. */
+ * directory is the state directory. Returns an exit status; LAUNCH_AGAIN: decide anew; LAUNCH_BESIDE: it has failed,
+ * but the disk still says that it is to run. */
 int guard_run(const struct launch *launch, struct trial *trial, const char *program);
 
 /* In a process that is about to be a version: the environment above, the working directory and signals of the start,

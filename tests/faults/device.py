@@ -22,6 +22,7 @@ from appkit import processes_of
 from stack import BUILD
 
 TOLD_S = 20.0   # for the server to know what a device has reported
+LINES_MAX = 5000  # of one life's log: who says more runs in a circle
 QUIET_S = 12.0  # without a line of the log the agent is taken to wait for something; the machine may be busy
 NOISE = (b"event=link_failed", b"event=poll_failed")  # nobody listens, and that is as it should be
 FIELD = re.compile(r'(\w+)=("[^"]*"|\S*)')
@@ -188,9 +189,11 @@ class Device:
                     run.end = "done"
             elif ready:
                 run.end = "killed" if child.wait() == -9 else "exited"
-            elif now - begin > timeout:
+            if not run.end and len(run.lines) > LINES_MAX:
+                raise Broken("stuck", "runs in a circle:\n      " + "\n      ".join(run.lines[-20:]))
+            if not run.end and now - begin > timeout:
                 run.end = "late"
-            elif now - heard > (quiet if run.running else 4 * QUIET_S):
+            elif not run.end and now - heard > (quiet if run.running else 4 * QUIET_S):
                 run.end = "quiet"
 
     @staticmethod

@@ -126,13 +126,16 @@ class Lab:
     def _get(self, path: str) -> dict:
         if not hasattr(self.mine, "http"):
             self.mine.http = http.client.HTTPSConnection("localhost", self.server.api_port, timeout=30, context=self.server.tls())
-        try:
-            self.mine.http.request("GET", path, headers={"Authorization": f"Bearer {self.token}"})
-            answer = self.mine.http.getresponse()
-            body = answer.read()
-        except (OSError, http.client.HTTPException):
-            self.mine.http.close()  # it connects again by itself
-            raise
+        for tries in range(2):
+            try:
+                self.mine.http.request("GET", path, headers={"Authorization": f"Bearer {self.token}"})
+                answer = self.mine.http.getresponse()
+                body = answer.read()
+                break
+            except (OSError, http.client.HTTPException):  # the server closes a connection that has been idle
+                self.mine.http.close()
+                if tries:
+                    raise
         if answer.status != 200:
             raise RuntimeError(f"GET {path}: {answer.status} {body!r}")
         return json.loads(body)
