@@ -5,6 +5,9 @@
 
 struct tensor_decoder;
 
+/* Bytes that one takes at most for a delta made at `fast`; at `best` it is nearly DELTA_APPLY_MEMORY_MAX. */
+enum { TENSOR_DECODER_FAST_MAX = 2640 * 1024 };
+
 /* One owner, one thread. Reads old_fd by pread, new_fd (scales) as well, and writes that by pwrite. Takes at most
  * memory_max bytes; 0: no limit. ERR_UNSUPPORTED, ERR_NO_MEMORY. info: of whatever fails, also later. */
 [[nodiscard]] enum err tensor_decoder_new(int old_fd, int new_fd, enum delta_effort effort, size_t memory_max,

@@ -7,9 +7,6 @@
 
 #include <stdlib.h>
 
-/* What one thread may need at `fast`; at `best` one needs nearly all that there is. */
-enum { THREAD_BYTES = 2560 * 1024 };
-
 struct work {
     int old_fd, new_fd;
     const struct tensor_pair *pairs;
@@ -110,7 +107,7 @@ static enum err groups_decode(struct work *work, int threads, size_t memory_max)
 static int threads_useful(const struct work *work, size_t memory_max)
 {
     size_t threads = (size_t)parallel_threads(&(struct delta_options){0});
-    const size_t with_memory = memory_max / THREAD_BYTES;
+    const size_t with_memory = memory_max / TENSOR_DECODER_FAST_MAX;
     if (work->effort == DELTA_BEST || work->group_count < 2)
         return 1;
     if (memory_max != 0 && threads > with_memory)

@@ -2,6 +2,7 @@
 #include "tensor_kit.h"
 
 #include "common/delta/packed.h"
+#include "common/delta/tensor_decode.h"
 #include "common/delta/tensor_encode.h"
 
 #include <math.h>
@@ -222,10 +223,13 @@ static void test_threads(void **state)
 static void test_memory(void **state)
 {
     (void)state;
-    const size_t most = 3 * residual_size(DELTA_BEST) + RESIDUAL_COLUMNS_MAX * sizeof(struct column) +
-                        PLAN_ACROSS_BYTES_MAX + BLOCK_BYTES_MAX + (size_t)384 * 1024;
-    assert_in_range(most, 1, 13 << 19);
-    assert_in_range(most - PLAN_ACROSS_BYTES_MAX + packed_memory(), 1, KIT_MEMORY); /* a packed one has no factors */
+    const size_t others =
+        RESIDUAL_COLUMNS_MAX * sizeof(struct column) + BLOCK_BYTES_MAX + (size_t)384 * 1024; /* the decoder itself */
+    const size_t best = 3 * residual_size(DELTA_BEST) + others, fast = 3 * residual_size(DELTA_FAST) + others;
+    assert_in_range(best + PLAN_ACROSS_BYTES_MAX, 1, 13 << 19);
+    assert_in_range(best + packed_memory(), 1, KIT_MEMORY); /* a packed one has no factors */
+    assert_in_range(fast + packed_memory(), 1, TENSOR_DECODER_FAST_MAX);
+    assert_in_range(fast + PLAN_ACROSS_BYTES_MAX, 1, TENSOR_DECODER_FAST_MAX);
     assert_int_equal(PROFILE_COUNT, 3);
 }
 
