@@ -185,7 +185,7 @@ void store_read(struct store_facts *ret_facts)
 static enum err current_set(const char *dir)
 {
     static const char current[] = AGENT_DIR "/current";
-    static const char fresh[] = AGENT_DIR "/.link";
+    static const char fresh[] = AGENT_DIR "/.current"; /* agent/update/versions.c tidies it up, too */
     if (unlink(dir[0] == '\0' ? current : fresh) != 0 && errno != ENOENT)
         return err_from_errno(errno);
     if (dir[0] != '\0' && (symlink(dir, fresh) != 0 || rename(fresh, current) != 0))

@@ -6,70 +6,35 @@ The last line says how many points were tried and how they ended; the exit statu
 from __future__ import annotations
 
 import argparse
-import ctypes
 import os
 import random
 import shutil
 import signal
 import sys
-import tempfile
 import threading
 import time
 import traceback
-import zlib
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "packaging/demo"))
 sys.path += [str(ROOT / "tests/integration"), str(ROOT / "tests")]
 
-from calls import Call, elsewhere, stretches  # noqa: E402
+from calls import Call  # noqa: E402
 from device import Broken, Device, Inject, Run, copy_state  # noqa: E402
 from lab import Lab, standard  # noqa: E402
 from places import LOSSY, Image, SmallDisk, loop_mounts, small_disks  # noqa: E402
+from points import SHORT, Chooser, Point, answers_change, asks, first_of  # noqa: E402
 from scenarios import SCENARIOS, Scenario  # noqa: E402
 from stack import BUILD  # noqa: E402
+from world import fast_folder, own_world, processes_end  # noqa: E402
 
 BAD = {"bricked": "bricked", "half": "half applied", "stuck": "never finished", "silent": "without a reason",
        "journal": "with a wrong journal", "leftover": "with leftovers", "error": "could not be tried"}
-# Calls that a broken or full disk can fail. write, openat and read go to more than the disk: they fail once, not for good.
-EIO = ("read", "execve", "pread64", "write", "pwrite64", "openat", "fsync", "fdatasync", "rename", "renameat", "link", "symlink", "unlink", "unlinkat",
-       "mkdir", "ftruncate", "getdents64", "readlink")
-ENOSPC = ("write", "pwrite64", "openat", "fsync", "fdatasync", "rename", "renameat", "link", "symlink", "mkdir", "ftruncate")
-FOR_GOOD = ("pread64", "pwrite64", "fsync", "fdatasync", "rename", "renameat", "link", "symlink", "mkdir")
 TELL_EVERY = 1000  # points
-STEP_KIB, STEP_KIB_LONG = 64, 4  # of free space
-# Up to how many KiB free the disk is full: until muster-fetch has looked it wants 16 MiB more than the files need, while it works the files have
-# to fit, later only the journal.
-FULL_KIB = {"downloading": 18 * 1024, "verifying": 18 * 1024, "object": 1280, "unpack": 1280}
-FULL_KIB_ELSE = 512
-FULL_KIB_FINE = 1280  # from here on nothing but that look depends on how much there is
-
-
-@dataclass(frozen=True)
-class Point:
-    """scenario/kind/where; as text it can be given to --point."""
-    scenario: Scenario
-    kind: str   # kill, cut, cut-noauto, error, full
-    where: str  # program:syscall:n, program:syscall:n:ERRNO[+], program:syscall:n:alone, or phase:KiB free
-    others: tuple[str, ...] = field(default=(), compare=False)  # the same point in other words: calls.py
-
-    def __str__(self) -> str:
-        return f"{self.scenario.name}/{self.kind}/{self.where}"
-
-    def inject(self) -> Inject:
-        program, syscall, n, *more = self.where.split(":")
-        error = more[0] if more and more[0] != "alone" else ""
-        action = f"error={error.rstrip('+')}" if error else "signal=KILL"
-        return Inject(program, syscall, int(n), action, error.endswith("+"), program in MODEL_SIDE or "alone" in more)
-
-
-def asks(point: Point) -> bool:
-    """Whether the server is asked how it has ended. It is where a scenario is there for that; else at every eighth point: a beat may take a second."""
-    return point.scenario.connected and (point.scenario.sample or zlib.crc32(str(point).encode()) % 8 == 0)
 
 
 class Bench:
@@ -313,122 +278,6 @@ class Bench:
         return results
 
 
-# ---- which points ----
-
-def spread(items: list, most: int) -> list:
-    """`most` of the items at even distances, the first and the last among them."""
-    if len(items) <= most:
-        return list(items)
-    return [items[i] for i in sorted({round(i * (len(items) - 1) / max(most - 1, 1)) for i in range(most)})]
-
-
-# Points per scenario and program in the short form; of kills at least one of each system call that a program makes at all.
-SHORT = {"kill": 12, "cut": 7, "cut-noauto": 4, "error": 10, "full": 6}
-SAMPLE, SAMPLE_LONG = {"kill": 4, "cut": 2, "cut-noauto": 1, "error": 4, "full": 2}, {"kill": 40, "cut": 20, "cut-noauto": 20, "error": 40, "full": 20}
-MODEL_SIDE = ("selftest", "infer")  # they only read: their disk is of little interest, and each of them is killed alone
-PARENTS = ("agent", "trial", "infer", "selftest")  # they wait for others on the device
-Where = tuple[str, tuple[str, ...]]  # of a point, and of others that are the same
-
-
-class Chooser:
-    """The points of a scenario. mode: short, long (one of those that are the same), or every."""
-
-    def __init__(self, bench: Bench, mode: str):
-        self.bench, self.mode = bench, mode
-        self.met: set[tuple[str, str]] = set()  # program and system call that there is a kill for
-
-    def points(self, s: Scenario, kinds: list[str]) -> list[Point]:
-        out: list[Point] = []
-        for kind in kinds:
-            if kind == "full":
-                found = [self.few(s, kind, where, self.disks(where)) for where in s.disks]
-            elif kind == "error":
-                found = [self.few(s, kind, p, self.errors(p, self.bench.calls[s.name, p])) for p in s.programs if p not in MODEL_SIDE]
-            else:
-                found = [self.ends(s, kind, p) for p in s.programs]
-            out += [Point(s, kind, where, others) for some in found for where, others in some]
-        return out
-
-    def few(self, s: Scenario, kind: str, program: str, all_: list[Where]) -> list[Where]:
-        """As many as the form wants."""
-        if s.sample:
-            return spread(all_, (SAMPLE if self.mode == "short" else SAMPLE_LONG)[kind])
-        if self.mode == "short":
-            return spread(all_, SHORT[kind] // (3 if program in MODEL_SIDE and kind != "kill" else 1))
-        return all_
-
-    def ends(self, s: Scenario, kind: str, program: str) -> list[Where]:
-        """Kills and power cuts. What the agent starts is killed with it, and alone, too."""
-        calls = self.bench.calls[s.name, program]
-        lists = [[c] for c in calls] if self.mode == "every" else stretches(calls, kind != "kill", program in PARENTS)
-        some = self.few(s, kind, program, [(f"{program}:{one[-1].where}", tuple(f"{program}:{c.where}" for c in one[-2::-1])) for one in lists])
-        if kind == "kill" and self.mode == "short" and not s.sample:
-            image = {"trial": "agent"}.get(program, program)
-            self.met.update((image, where.split(":")[1]) for where, _ in some)
-            for call in calls:
-                if (image, call.name) not in self.met:
-                    self.met.add((image, call.name))
-                    some.append((f"{program}:{call.where}", ()))
-        if program == "agent" or program in MODEL_SIDE:
-            return some
-        each = {"short": 3, "long": 1, "every": 1}[self.mode] if kind == "kill" else 4
-        alone = [(f"{where}:alone", tuple(f"{o}:alone" for o in others)) for where, others in some]
-        if self.mode == "short":
-            return [a if i % each == each - 1 else w for i, (w, a) in enumerate(zip(some, alone))]
-        return some + alone[::each]
-
-    def errors(self, program: str, calls: list[Call]) -> list[Where]:
-        """A loop over files that are not ours meets the same error at each of them; one that reads a file to its end, at each piece after the first."""
-        groups: dict[tuple, list[str]] = {}
-        for number, stretch in enumerate([[c] for c in calls] if self.mode == "every" else stretches(calls, False, program in PARENTS)):
-            piece = 0
-            for before, call in zip([None, *stretch], stretch):
-                same = before and (before.name, before.file) == (call.name, call.file) and call.file
-                piece = piece if same and piece else call.n if same else 0
-                group = elsewhere(call) or ("piece", piece) if same else elsewhere(call) or call.n
-                for errno, names in (("EIO", EIO), ("ENOSPC", ENOSPC), ("EIO+", FOR_GOOD), ("ENOSPC+", set(FOR_GOOD) & set(ENOSPC))):
-                    if call.name in names and (call.space or not errno.startswith("ENOSPC")):
-                        groups.setdefault((number, call.name, errno, group), []).append(f"{program}:{call.where}:{errno}")
-        return [(one[-1], tuple(one[-2::-1])) for one in groups.values()]
-
-    def disks(self, where: str) -> list[Where]:
-        """Where the agent looks first how much there is, most steps lead to the same answer: work() tries those between two answers."""
-        most, step = FULL_KIB.get(where, FULL_KIB_ELSE), STEP_KIB if self.mode == "short" else STEP_KIB_LONG
-        sizes = list(range(0, most + 1, step))
-        if self.mode != "long":
-            return [(f"{where}:{kib}", ()) for kib in sizes]
-        fine = [k for k in sizes if k <= FULL_KIB_FINE or k == most]
-        coarse = [k for k in sizes if k > FULL_KIB_FINE and k % STEP_KIB == 0 and k != most]
-        return [(f"{where}:{k}", ()) for k in fine] + [(f"{where}:{k}", tuple(f"{where}:{o}" for o in range(k - STEP_KIB + step, k, step))) for k in coarse]
-
-
-def first_of(points: list[Point], most: int) -> tuple[list[Point], list[Point]]:
-    """Some of each scenario, kind and program, and the rest."""
-    seen: Counter = Counter()
-    lists: tuple[list[Point], list[Point]] = ([], [])
-    for point in points:
-        key = (point.scenario.name, point.kind, point.where.split(":")[0])
-        seen[key] += 1
-        lists[seen[key] > most].append(point)
-    return lists
-
-
-def answers_change(results: list[tuple[Point, str, str]]) -> list[Point]:
-    """Where two sizes of a disk one after the other end in two ways, those between them are not the same as one of them."""
-    sizes: dict[tuple[str, str], list[tuple[int, str, Point]]] = {}
-    for point, outcome, why in results:
-        if point.kind == "full" and not point.scenario.sample:
-            where, kib = point.where.split(":")
-            sizes.setdefault((point.scenario.name, where), []).append((int(kib), f"{outcome} {why.split(':')[0]}", point))
-    out = []
-    for some in sizes.values():
-        some.sort(key=lambda one: one[0])
-        for (_, before, _), (_, answer, point) in zip(some, some[1:]):
-            if before != answer:
-                out += [replace(point, where=where, others=()) for where in point.others]
-    return out
-
-
 def kinds_here(base: Path, wanted: list[str]) -> list[str]:
     """Those of the wanted kinds that this machine can do; says why for the others."""
     kinds = list(wanted)
@@ -446,7 +295,8 @@ def kinds_here(base: Path, wanted: list[str]) -> list[str]:
 def summary(results: list[tuple[Point, str, str]], mode: str, seconds: float) -> str:
     count = Counter(outcome for _, outcome, _ in results)
     tried = len(results) - count["missed"]
-    same = sum(len(p.others) for p, outcome, _ in results if mode == "long" and outcome != "missed" and not p.scenario.sample)
+    others = {replace(p, where=o) for p, outcome, _ in results if mode == "long" and outcome != "missed" and not p.scenario.sample for o in p.others}
+    same = len(others - {p for p, _, _ in results})
     points = f"{tried + same} points, of which {tried} were tried and each other one is the same as one of them" if same else f"{tried} points"
     bad = ", ".join(f"{count[k]} {BAD[k]}" for k in BAD if k in ("bricked", "half") or count[k])
     kinds = Counter(p.kind for p, outcome, _ in results if outcome != "missed")
@@ -468,68 +318,6 @@ def table(results: list[tuple[Point, str, str]]) -> None:
 
 
 # ---- main ----
-
-CLONE_NEWNS, CLONE_NEWPID = 0x20000, 0x20000000
-MS_REC, MS_PRIVATE, MS_SAFE = 0x4000, 1 << 18, 2 | 4 | 8  # nosuid, nodev, noexec
-NO_WORLD = 99
-
-
-def own_world() -> None:
-    """As root in mounts and processes of our own: whatever happens, none of either is left behind, and an agent that looks through all
-    processes sees few. Returns in a process of that world, or in this one where that cannot be."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if os.geteuid() != 0:
-        return
-    sys.stdout.flush()
-    outside = os.fork()
-    if outside != 0:
-        signal.signal(signal.SIGTERM, lambda *_: os.kill(outside, signal.SIGTERM))
-        status = os.waitstatus_to_exitcode(os.waitpid(outside, 0)[1])
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        if status != NO_WORLD:
-            os._exit(status if status >= 0 else 128 - status)
-        return
-    libc.prctl(1, int(signal.SIGKILL))  # PR_SET_PDEATHSIG
-    if libc.unshare(CLONE_NEWNS | CLONE_NEWPID) != 0:
-        os._exit(NO_WORLD)
-    first = os.fork()
-    if first != 0:
-        signal.signal(signal.SIGTERM, lambda *_: os.kill(first, signal.SIGTERM))
-        status = os.waitstatus_to_exitcode(os.waitpid(first, 0)[1])
-        os._exit(status if status >= 0 else 128 - status)
-    libc.prctl(1, int(signal.SIGKILL))
-    libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None)
-    if libc.mount(b"proc", b"/proc", b"proc", MS_SAFE, None) != 0:
-        os._exit(NO_WORLD)
-    main_ = os.fork()
-    if main_ == 0:
-        return
-    signal.signal(signal.SIGTERM, lambda *_: os.kill(main_, signal.SIGTERM))
-    while True:  # the first process of a world inherits what others leave
-        pid, status = os.wait()
-        if pid == main_:
-            status = os.waitstatus_to_exitcode(status)
-            os._exit(status if status >= 0 else 128 - status)
-
-
-def processes_end(base: Path) -> None:
-    """Ends what a point has left over, like the child of an app whose agent was killed: whoever works in our folder."""
-    for entry in Path("/proc").iterdir():
-        try:
-            if entry.name.isdigit() and int(entry.name) != os.getpid() and os.readlink(entry / "cwd").startswith(f"{base}/"):
-                os.kill(int(entry.name), signal.SIGKILL)
-        except OSError:
-            continue
-
-
-def fast_folder() -> Path:
-    """A new folder in memory where there is enough, else on the disk."""
-    shm = Path("/dev/shm")
-    good = shm.is_dir() and os.access(shm, os.W_OK) and shutil.disk_usage(shm).free > 2 << 30
-    base = Path(tempfile.mkdtemp(prefix="muster-faults-", dir=shm if good else None))
-    base.chmod(0o755)
-    return base
-
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
@@ -555,7 +343,7 @@ def work(arguments: argparse.Namespace, base: Path, lab: Lab) -> int:
     bench = Bench(lab, base / "points", arguments.jobs)
     bench.base.mkdir()
     mode = "every" if arguments.every else "long" if arguments.long else "short"
-    chooser = Chooser(bench, mode)
+    chooser = Chooser(bench.calls, mode)
     begin = time.monotonic()
     deadline = begin + (arguments.budget or 1e9)
     results: list[tuple[Point, str, str]] = []
