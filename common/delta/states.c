@@ -2,6 +2,18 @@
 
 #include <stdlib.h>
 
+uint64_t states_slice_rows(const struct tensor_view *view, enum delta_effort effort)
+{
+    const uint64_t slices = effort == DELTA_BEST ? 1 : view->rows * view->cols / STATES_SLICE_FAST;
+    return slices < 2 ? view->rows : (view->rows + slices - 1) / slices;
+}
+
+static bool has_slices(const struct tensor_pair *pair, enum delta_effort effort)
+{
+    const struct tensor_view view = tensor_view_of(pair);
+    return states_slice_rows(&view, effort) < view.rows;
+}
+
 size_t states_groups(const struct tensor_pair *pairs, size_t count, enum delta_effort effort, size_t *ret_first)
 {
     const uint64_t enough = effort == DELTA_BEST ? STATES_GROUP_BEST : STATES_GROUP_FAST;
@@ -10,7 +22,7 @@ size_t states_groups(const struct tensor_pair *pairs, size_t count, enum delta_e
     bool scaled = false;
     for (size_t i = 0; i < count; i++) {
         const bool first_scaled = !scaled && pairs[i].new_scales >= 0;
-        if (elements >= enough || first_scaled) {
+        if (elements >= enough || first_scaled || has_slices(&pairs[i], effort)) {
             ret_first[groups++] = i;
             elements = 0;
         }

@@ -6,8 +6,12 @@
 enum profile { PROFILE_NEAR, PROFILE_INTEGER, PROFILE_FACTORS, PROFILE_COUNT };
 
 /* Tensors are coded in groups, each with new states, so that groups are independent; a group ends with the tensor that
- * brings it to this many elements. */
-enum { STATES_GROUP_FAST = 1 << 18, STATES_GROUP_BEST = 1 << 21 };
+ * brings it to this many elements. At `fast` a tensor of two slices and more is a group of its own, and is coded in
+ * slices, each with new states: rows with their factors, after the plan and the factors across. */
+enum { STATES_GROUP_FAST = 1 << 18, STATES_SLICE_FAST = 1 << 19, STATES_GROUP_BEST = 1 << 21 };
+
+/* Rows of a slice; all rows when the tensor has no slices. */
+uint64_t states_slice_rows(const struct tensor_view *view, enum delta_effort effort);
 
 struct states {
     enum delta_effort effort;

@@ -32,7 +32,8 @@ struct tensor_decoder {
     struct predict_scratch scratch;
     int64_t old[RESIDUAL_LINE_MAX], value[RESIDUAL_LINE_MAX], predicted[RESIDUAL_LINE_MAX];
     uint8_t hint[RESIDUAL_LINE_MAX];
-    float old_scales[SCALES_AHEAD], new_scales[SCALES_AHEAD]; /* of rows */
+    uint64_t scales_first, scales_count; /* rows whose scales are here */
+    float old_scales[SCALES_AHEAD], new_scales[SCALES_AHEAD];
 };
 
 static enum err pread_all(int fd, uint8_t *bytes, size_t len, int64_t offset)
@@ -177,11 +178,14 @@ static enum err across_get(struct tensor_decoder *decoder, const struct plan *pl
 static enum err scales_get(struct tensor_decoder *decoder, const struct tensor_pair *pair, uint64_t row)
 {
     const uint64_t left = pair->scale_count - row;
-    const size_t bytes = (left < SCALES_AHEAD ? (size_t)left : SCALES_AHEAD) * sizeof(float);
+    const uint64_t count = left < SCALES_AHEAD ? left : SCALES_AHEAD;
     const int64_t at = (int64_t)(row * sizeof(float));
+    const size_t bytes = (size_t)count * sizeof(float);
     enum err e = pread_all(decoder->old_fd, (uint8_t *)decoder->old_scales, bytes, pair->old_scales + at);
     if (e == ERR_OK)
         e = pread_all(decoder->new_fd, (uint8_t *)decoder->new_scales, bytes, pair->new_scales + at);
+    decoder->scales_first = row;
+    decoder->scales_count = e == ERR_OK ? count : 0;
     return e;
 }
 
@@ -192,11 +196,12 @@ static enum err row_ratio(struct tensor_decoder *decoder, const struct tensor_pa
     *ret_ratio = 1;
     if (pair->old_scales < 0 || pair->new_scales < 0)
         return ERR_OK;
-    const size_t i = row < pair->scale_count ? (size_t)(row % SCALES_AHEAD) : 0;
-    if (row < pair->scale_count && i == 0)
+    row = pair->scale_count == 1 ? 0 : row;
+    if (row - decoder->scales_first >= decoder->scales_count)
         e = scales_get(decoder, pair, row);
     if (e == ERR_OK)
-        *ret_ratio = tensor_scale_ratio(decoder->old_scales[i], decoder->new_scales[i]);
+        *ret_ratio = tensor_scale_ratio(decoder->old_scales[row - decoder->scales_first],
+                                        decoder->new_scales[row - decoder->scales_first]);
     return e;
 }
 
@@ -231,53 +236,75 @@ static enum err piece_get(struct tensor_decoder *decoder, const struct tensor_vi
     return ERR_OK;
 }
 
-static enum err rows_decode(struct tensor_decoder *decoder, const struct tensor_pair *pair, const struct plan *plan)
+static enum err row_decode(struct tensor_decoder *decoder, const struct tensor_pair *pair,
+                           const struct tensor_view *view, const struct plan *plan, uint64_t i,
+                           struct residual *elements, struct residual *factors)
+{
+    const unsigned factor_count = predict_row_factors(plan);
+    struct plan_row row = {.scale = 1, .ratio = 1};
+    int64_t values[PREDICT_RANK_MAX + 1];
+    enum err e = plan->rescaled ? row_ratio(decoder, pair, i, &row.ratio) : ERR_OK;
+    if (e == ERR_OK && factor_count != 0) {
+        e = factors_get(decoder, factors, factor_count, values);
+        if (e == ERR_OK)
+            predict_row(plan, values, &row);
+    }
+    for (uint64_t j = 0; j < view->cols && e == ERR_OK; j += RESIDUAL_LINE_MAX) {
+        const size_t count = view->cols - j < RESIDUAL_LINE_MAX ? (size_t)(view->cols - j) : RESIDUAL_LINE_MAX;
+        e = piece_get(decoder, view, plan, &row, elements, (size_t)j, count);
+    }
+    return e;
+}
+
+/* Rows from first to end, and the end of their block. */
+static enum err rows_decode(struct tensor_decoder *decoder, const struct tensor_pair *pair, const struct plan *plan,
+                            uint64_t first, uint64_t end)
 {
     const struct tensor_view view = tensor_view_of(pair);
     const unsigned factor_count = predict_row_factors(plan);
     struct residual *elements, *factors = NULL;
+    decoder->scales_count = 0;
     enum err e = states_begin(&decoder->states, plan, &view, &elements, decoder->info);
     if (e == ERR_OK && factor_count != 0)
         e = states_begin_factors(&decoder->states, factor_count, &factors, decoder->info);
-    for (uint64_t i = 0; i < view.rows && e == ERR_OK; i++) {
-        struct plan_row row = {.scale = 1, .ratio = 1};
-        int64_t values[PREDICT_RANK_MAX + 1];
-        if (plan->rescaled)
-            e = row_ratio(decoder, pair, i, &row.ratio);
-        if (e == ERR_OK && factor_count != 0) {
-            e = factors_get(decoder, factors, factor_count, values);
-            if (e == ERR_OK)
-                predict_row(plan, values, &row);
-        }
-        for (uint64_t j = 0; j < view.cols && e == ERR_OK; j += RESIDUAL_LINE_MAX) {
-            const size_t count = view.cols - j < RESIDUAL_LINE_MAX ? (size_t)(view.cols - j) : RESIDUAL_LINE_MAX;
-            e = piece_get(decoder, &view, plan, &row, elements, (size_t)j, count);
-        }
-    }
+    for (uint64_t i = first; i < end && e == ERR_OK; i++)
+        e = row_decode(decoder, pair, &view, plan, i, elements, factors);
     return e;
+}
+
+static enum err block_is_read(const struct tensor_decoder *decoder)
+{
+    return decoder->lines == 0 ? ERR_OK : plan_corrupt(decoder->info, "a block holds more than its tensor");
+}
+
+/* The factors across, when the plan has some; *ret_across is then to be freed, whatever is returned. */
+static enum err across_read(struct tensor_decoder *decoder, const struct tensor_pair *pair, struct plan *plan,
+                            float **ret_across)
+{
+    const struct tensor_view view = tensor_view_of(pair);
+    if (plan->rank == 0)
+        return ERR_OK;
+    float *across = malloc(plan->rank * view.cols * sizeof *across);
+    if (across == NULL)
+        return ERR_NO_MEMORY;
+    *ret_across = across;
+    plan->across = across;
+    return across_get(decoder, plan, view.cols, across);
 }
 
 static enum err planned_decode(struct tensor_decoder *decoder, const struct tensor_pair *pair, struct plan *plan)
 {
     const struct tensor_view view = tensor_view_of(pair);
+    const size_t bytes = plan->rank * view.cols * sizeof(float);
     cleanup_free float *across = NULL;
-    enum err e = ERR_OK;
-    const size_t bytes = plan->rank * view.cols * sizeof *across;
-    if (plan->rank != 0) {
-        e = states_take(&decoder->states, bytes, decoder->info);
-        if (e != ERR_OK)
-            return e;
-        across = malloc(bytes);
-        if (across == NULL)
-            return ERR_NO_MEMORY;
-        plan->across = across;
-        e = across_get(decoder, plan, view.cols, across);
-    }
+    enum err e = states_take(&decoder->states, bytes, decoder->info);
+    if (e != ERR_OK)
+        return e;
+    e = across_read(decoder, pair, plan, &across);
     if (e == ERR_OK)
-        e = rows_decode(decoder, pair, plan);
-    if (e == ERR_OK && decoder->lines != 0)
-        e = plan_corrupt(decoder->info, "a block holds more than its tensor");
-    plan->across = NULL;
+        e = rows_decode(decoder, pair, plan, 0, view.rows);
+    if (e == ERR_OK)
+        e = block_is_read(decoder);
     decoder->states.memory -= bytes;
     return e;
 }
@@ -301,6 +328,19 @@ static enum err packed_decode(struct tensor_decoder *decoder, size_t bytes)
     return e;
 }
 
+/* The stretch of a tensor that is read and written next. */
+static void windows_begin(struct tensor_decoder *decoder, const struct tensor_pair *pair, int64_t skip, int64_t bytes)
+{
+    decoder->in.fd = decoder->old_fd;
+    decoder->in.offset = pair->old_offset + skip;
+    decoder->in.left = bytes;
+    decoder->in.at = decoder->in.len = 0;
+    decoder->out.fd = decoder->new_fd;
+    decoder->out.offset = pair->new_offset + skip;
+    decoder->out.at = 0;
+    decoder->lines = 0;
+}
+
 static enum err pair_decode(struct tensor_decoder *decoder, const struct tensor_pair *pair)
 {
     const int64_t bytes = (int64_t)(pair->rows * pair->cols * tensor_type_size(pair->type));
@@ -309,14 +349,7 @@ static enum err pair_decode(struct tensor_decoder *decoder, const struct tensor_
     enum err e = plan_read(&decoder->coded, pair, &method, &plan, decoder->info);
     if (e != ERR_OK)
         return e;
-    decoder->in.fd = decoder->old_fd;
-    decoder->in.offset = pair->old_offset;
-    decoder->in.left = bytes;
-    decoder->in.at = decoder->in.len = 0;
-    decoder->out.fd = decoder->new_fd;
-    decoder->out.offset = pair->new_offset;
-    decoder->out.at = 0;
-    decoder->lines = 0;
+    windows_begin(decoder, pair, 0, bytes);
     if (method == METHOD_SAME)
         e = same_decode(decoder, bytes);
     else if (method == METHOD_PACKED)
@@ -357,6 +390,14 @@ enum err tensor_decoder_new(int old_fd, int new_fd, enum delta_effort effort, si
     return e;
 }
 
+/* All bytes were of use. */
+static enum err coded_is_read(const struct tensor_decoder *decoder)
+{
+    return coded_left(&decoder->coded) == 0
+               ? ERR_OK
+               : plan_corrupt(decoder->info, "a group of tensors holds more than its tensors");
+}
+
 enum err tensor_group_decode(struct tensor_decoder *decoder, const struct tensor_source *source, uint64_t at,
                              uint64_t end, const struct tensor_pair *pairs, size_t count)
 {
@@ -364,8 +405,49 @@ enum err tensor_group_decode(struct tensor_decoder *decoder, const struct tensor
     coded_begin(&decoder->coded, source, at, end);
     for (size_t i = 0; i < count && e == ERR_OK; i++)
         e = pair_decode(decoder, &pairs[i]);
-    if (e == ERR_OK && coded_left(&decoder->coded) != 0)
-        e = plan_corrupt(decoder->info, "a group of tensors holds more than its tensors");
+    if (e == ERR_OK)
+        e = coded_is_read(decoder);
+    states_reset(&decoder->states);
+    return e;
+}
+
+enum err tensor_head_decode(struct tensor_decoder *decoder, const struct tensor_source *source, uint64_t at,
+                            uint64_t end, const struct tensor_pair *pair, struct tensor_head *ret_head)
+{
+    enum method method;
+    struct tensor_head head = {0};
+    coded_begin(&decoder->coded, source, at, end);
+    windows_begin(decoder, pair, 0, 0);
+    enum err e = plan_read(&decoder->coded, pair, &method, &head.plan, decoder->info);
+    head.has_slices = method != METHOD_SAME && method != METHOD_PACKED;
+    if (e == ERR_OK && head.has_slices)
+        e = across_read(decoder, pair, &head.plan, &head.across);
+    if (e == ERR_OK)
+        e = block_is_read(decoder);
+    states_reset(&decoder->states);
+    head.end = coded_at(&decoder->coded);
+    if (e == ERR_OK)
+        *ret_head = head;
+    else
+        free(head.across);
+    return e;
+}
+
+enum err tensor_slice_decode(struct tensor_decoder *decoder, const struct tensor_source *source, uint64_t at,
+                             uint64_t end, const struct tensor_pair *pair, const struct plan *plan, uint64_t first,
+                             uint64_t rows)
+{
+    const struct tensor_view view = tensor_view_of(pair);
+    const int64_t row_bytes = (int64_t)(view.cols * tensor_type_size(view.type));
+    coded_begin(&decoder->coded, source, at, end);
+    windows_begin(decoder, pair, (int64_t)first * row_bytes, (int64_t)rows * row_bytes);
+    enum err e = rows_decode(decoder, pair, plan, first, first + rows);
+    if (e == ERR_OK)
+        e = block_is_read(decoder);
+    if (e == ERR_OK)
+        e = coded_is_read(decoder);
+    if (e == ERR_OK)
+        e = window_flush(&decoder->out);
     states_reset(&decoder->states);
     return e;
 }

@@ -1,7 +1,7 @@
 #pragma once
 /* Rebuilds one group of tensors after the other, row by row, in bounded memory. Internal to common/delta. */
 
-#include "common/delta/tensors.h"
+#include "common/delta/plan.h"
 
 struct tensor_decoder;
 
@@ -18,3 +18,21 @@ void tensor_decoder_free(struct tensor_decoder *decoder);
  * ERR_NO_SPACE, ERR_NO_MEMORY. */
 [[nodiscard]] enum err tensor_group_decode(struct tensor_decoder *decoder, const struct tensor_source *source,
                                            uint64_t at, uint64_t end, const struct tensor_pair *pairs, size_t count);
+
+/* What a tensor with slices (states.h) begins with. */
+struct tensor_head {
+    bool has_slices; /* else the tensor is told in another way: tensor_group_decode() is for it */
+    struct plan plan;
+    float *across; /* of the plan; owned: free() it; NULL for none */
+    uint64_t end;  /* in the source: where the length of the first slice is */
+};
+
+/* Errors as above. ret_head is untouched when one is returned. */
+[[nodiscard]] enum err tensor_head_decode(struct tensor_decoder *decoder, const struct tensor_source *source,
+                                          uint64_t at, uint64_t end, const struct tensor_pair *pair,
+                                          struct tensor_head *ret_head);
+
+/* Rows from first on, from all bytes of the source between at and end; the plan is only read. Errors as above. */
+[[nodiscard]] enum err tensor_slice_decode(struct tensor_decoder *decoder, const struct tensor_source *source,
+                                           uint64_t at, uint64_t end, const struct tensor_pair *pair,
+                                           const struct plan *plan, uint64_t first, uint64_t rows);

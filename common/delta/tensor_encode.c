@@ -1,5 +1,7 @@
 #include "common/delta/tensor_encode.h"
 
+#include "common/base/cleanup.h"
+
 #include <stdlib.h>
 
 struct tensor_encoder *tensor_encoder_new(enum delta_effort effort)
@@ -116,37 +118,76 @@ static enum err piece_put(struct tensor_encoder *encoder, const struct tensor_da
                     out);
 }
 
+static enum err row_put(struct tensor_encoder *encoder, const struct tensor_data *data, const struct plan *plan,
+                        const int32_t *down, struct residual *elements, struct residual *factors, uint64_t i,
+                        struct buf *out)
+{
+    const struct tensor_view *view = &data->view;
+    const unsigned factor_count = predict_row_factors(plan);
+    struct plan_row row = {.scale = 1, .ratio = plan->rescaled ? tensor_row_ratio(data, i) : 1};
+    enum err e = ERR_OK;
+    if (factor_count != 0) {
+        int64_t values[PREDICT_RANK_MAX + 1];
+        e = down_put(encoder, factors, factor_count, down + i * factor_count, values, out);
+        predict_row(plan, values, &row);
+    }
+    for (uint64_t j = 0; j < view->cols && e == ERR_OK; j += RESIDUAL_LINE_MAX) {
+        const size_t count = view->cols - j < RESIDUAL_LINE_MAX ? (size_t)(view->cols - j) : RESIDUAL_LINE_MAX;
+        e = piece_put(encoder, data, plan, &row, elements, i * view->cols + j, (size_t)j, count, out);
+    }
+    return e;
+}
+
+/* Rows from first to end, and the end of their block. */
+static enum err rows_put(struct tensor_encoder *encoder, const struct tensor_data *data, const struct plan *plan,
+                         const int32_t *down, uint64_t first, uint64_t end, struct buf *out)
+{
+    const unsigned factor_count = predict_row_factors(plan);
+    struct residual *elements, *factors = NULL;
+    enum err e = states_begin(&encoder->states, plan, &data->view, &elements, NULL);
+    if (e == ERR_OK && factor_count != 0)
+        e = states_begin_factors(&encoder->states, factor_count, &factors, NULL);
+    for (uint64_t i = first; i < end && e == ERR_OK; i++)
+        e = row_put(encoder, data, plan, down, elements, factors, i, out);
+    return e == ERR_OK && encoder->lines != 0 ? block_end(encoder, out) : e;
+}
+
+/* Each slice has its length before it. */
+static enum err slices_put(struct tensor_encoder *encoder, const struct tensor_data *data, const struct plan *plan,
+                           const int32_t *down, uint64_t slice_rows, struct buf *out)
+{
+    cleanup_buf struct buf slice = BUF_INIT(SIZE_MAX / 2);
+    enum err e = encoder->lines != 0 ? block_end(encoder, out) : ERR_OK;
+    for (uint64_t first = 0; first < data->view.rows && e == ERR_OK; first += slice_rows) {
+        const uint64_t left = data->view.rows - first;
+        buf_clear(&slice);
+        states_reset(&encoder->states);
+        e = rows_put(encoder, data, plan, down, first, first + (left < slice_rows ? left : slice_rows), &slice);
+        if (e == ERR_OK)
+            e = plan_number_write(out, slice.len);
+        if (e == ERR_OK)
+            e = buf_add(out, slice.data, slice.len);
+    }
+    return e;
+}
+
 enum err tensor_encode(struct tensor_encoder *encoder, const struct tensor_data *data, const struct plan *plan,
                        const int32_t *down, struct buf *out, size_t *ret_fixed)
 {
     const size_t begin = out->len;
-    const struct tensor_view *view = &data->view;
-    const unsigned factor_count = predict_row_factors(plan);
-    struct residual *elements, *factors = NULL;
-    enum err e = states_begin(&encoder->states, plan, view, &elements, NULL);
-    if (e == ERR_OK && factor_count != 0)
-        e = states_begin_factors(&encoder->states, plan->rank, &factors, NULL);
+    const uint64_t slice_rows = states_slice_rows(&data->view, encoder->states.effort);
+    struct residual *factors = NULL;
+    enum err e = ERR_OK;
     range_encoder_start(&encoder->range);
     encoder->lines = 0;
+    if (plan->rank != 0)
+        e = states_begin_factors(&encoder->states, plan->rank, &factors, NULL);
     if (e == ERR_OK && plan->rank != 0)
-        e = across_put(encoder, factors, plan, view->cols, out);
+        e = across_put(encoder, factors, plan, data->view.cols, out);
     if (ret_fixed != NULL)
         *ret_fixed = out->len - begin + encoder->range.coded.len + encoder->range.raw.len;
-    if (e == ERR_OK && factor_count != 0)
-        e = states_begin_factors(&encoder->states, factor_count, &factors, NULL);
-    for (uint64_t i = 0; i < view->rows && e == ERR_OK; i++) {
-        struct plan_row row = {.scale = 1, .ratio = plan->rescaled ? tensor_row_ratio(data, i) : 1};
-        if (factor_count != 0) {
-            int64_t values[PREDICT_RANK_MAX + 1];
-            e = down_put(encoder, factors, factor_count, down + i * factor_count, values, out);
-            predict_row(plan, values, &row);
-        }
-        for (uint64_t j = 0; j < view->cols && e == ERR_OK; j += RESIDUAL_LINE_MAX) {
-            const size_t count = view->cols - j < RESIDUAL_LINE_MAX ? (size_t)(view->cols - j) : RESIDUAL_LINE_MAX;
-            e = piece_put(encoder, data, plan, &row, elements, i * view->cols + j, (size_t)j, count, out);
-        }
-    }
-    if (e == ERR_OK && encoder->lines != 0)
-        e = block_end(encoder, out);
-    return e;
+    if (e != ERR_OK)
+        return e;
+    return slice_rows < data->view.rows ? slices_put(encoder, data, plan, down, slice_rows, out)
+                                        : rows_put(encoder, data, plan, down, 0, data->view.rows, out);
 }

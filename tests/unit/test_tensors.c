@@ -151,10 +151,10 @@ static void test_sizes(void **state)
 static void test_scales_first(void **state)
 {
     (void)state;
-    enum { ROWS = 512, ELEMENTS = ROWS * 768, TENSORS = 5 };
+    enum { ROWS = 512, SMALL = 768, LARGE = 2304 /* columns of a tensor with slices */, TENSORS = 4 };
     uint64_t seed = 17;
     float old_scales[ROWS], new_scales[ROWS];
-    int8_t *old = calloc(ELEMENTS, sizeof *old), *new = calloc(ELEMENTS, sizeof *new);
+    int8_t *old = calloc((size_t)ROWS * LARGE, sizeof *old), *new = calloc((size_t)ROWS * LARGE, sizeof *new);
     if (old == NULL || new == NULL)
         abort();
     struct kit kit;
@@ -165,12 +165,13 @@ static void test_scales_first(void **state)
     }
     const struct tensor_pair *scales = kit_add(&kit, TENSOR_F32, 1, ROWS, old_scales, new_scales);
     for (int tensor = 0; tensor < TENSORS; tensor++) {
-        for (int i = 0; i < ELEMENTS; i++) {
+        const int cols = tensor == 1 ? LARGE : SMALL;
+        for (int i = 0; i < ROWS * cols; i++) {
             const double weight = 0.3 * kit_normal(&seed);
-            old[i] = (int8_t)fmax(-127, fmin(127, rint(weight / (double)old_scales[i / 768])));
-            new[i] = (int8_t)fmax(-127, fmin(127, rint(weight / (double)new_scales[i / 768])));
+            old[i] = (int8_t)fmax(-127, fmin(127, rint(weight / (double)old_scales[i / cols])));
+            new[i] = (int8_t)fmax(-127, fmin(127, rint(weight / (double)new_scales[i / cols])));
         }
-        struct tensor_pair *weights = kit_add(&kit, TENSOR_I8, ROWS, ELEMENTS / ROWS, old, new);
+        struct tensor_pair *weights = kit_add(&kit, TENSOR_I8, ROWS, (uint64_t)cols, old, new);
         weights->old_scales = scales->old_offset;
         weights->new_scales = scales->new_offset;
         weights->scale_count = ROWS;

@@ -84,12 +84,57 @@ static void test_noise(void **state)
     for (int i = 0; i < 4000; i++) {
         for (size_t at = 0; at < kit.delta.len; at++)
             kit.delta.data[at] = (char)kit_random(&seed);
-        kit.delta.data[0] = (char)(i % 16);
-        kit.delta.data[1] = (char)(i / 16 % 5);
-        kit.delta.data[2] = (char)(i / 80 % 10);
+        const size_t left = kit.delta.len - 3; /* one group, all of it */
+        kit.delta.data[0] = (char)(left | 0x80);
+        kit.delta.data[1] = (char)(left >> 7 | 0x80);
+        kit.delta.data[2] = (char)(left >> 14 & 0x7f);
+        kit.delta.data[3] = (char)(i % 16);
+        kit.delta.data[4] = (char)(i / 16 % 5);
+        kit.delta.data[5] = (char)(i / 80 % 10);
         decode_any(&kit, i % 8 == 0 ? DELTA_BEST : DELTA_FAST);
     }
     kit_free(&kit);
+}
+
+/* A tensor with slices, which several threads rebuild: head, lengths and slices that are not what they were. */
+static void test_slices_mutated(void **state)
+{
+    (void)state;
+    enum { SIDE = 1024 };
+    uint64_t seed = 3;
+    float *old = calloc((size_t)SIDE * SIDE, sizeof *old), *new = calloc((size_t)SIDE * SIDE, sizeof *new);
+    float down[SIDE], across[SIDE];
+    bool same;
+    if (old == NULL || new == NULL)
+        abort();
+    for (int i = 0; i < SIDE; i++) {
+        down[i] = (float)kit_normal(&seed);
+        across[i] = (float)kit_normal(&seed);
+    }
+    for (int i = 0; i < SIDE * SIDE; i++) {
+        old[i] = (float)kit_normal(&seed);
+        new[i] = old[i] + 1e-3F * down[i / SIDE] * across[i % SIDE];
+    }
+    struct kit kit;
+    kit_init(&kit);
+    kit_add(&kit, TENSOR_F32, SIDE, SIDE, old, new);
+    kit_encode(&kit, DELTA_FAST, 2);
+    assert_string_equal(tensors_method_name(kit.methods[0]), "low rank");
+    assert_int_equal(kit_decode(&kit, DELTA_FAST, KIT_MEMORY, &same), ERR_OK);
+    assert_true(same);
+    for (int i = 0; i < 90; i++) {
+        const size_t at = kit_random(&seed) % (i % 3 == 0 ? kit.delta.len : i % 3 == 1 ? 16U : 4096U);
+        const char was = kit.delta.data[at];
+        kit.delta.data[at] = (char)kit_random(&seed);
+        decode_any(&kit, DELTA_FAST);
+        kit.delta.data[at] = was;
+    }
+    const size_t len = kit.delta.len;
+    for (kit.delta.len = len - 1; kit.delta.len > 4; kit.delta.len /= 2)
+        assert_int_equal(kit_decode(&kit, DELTA_FAST, KIT_MEMORY, &same), ERR_CORRUPT);
+    kit_free(&kit);
+    free(old);
+    free(new);
 }
 
 static void test_memory(void **state)
@@ -107,10 +152,8 @@ static void test_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_mutated),
-        cmocka_unit_test(test_cut),
-        cmocka_unit_test(test_noise),
-        cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_mutated),        cmocka_unit_test(test_cut),    cmocka_unit_test(test_noise),
+        cmocka_unit_test(test_slices_mutated), cmocka_unit_test(test_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
