@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections import Counter
 from dataclasses import dataclass, field, replace
@@ -24,6 +25,8 @@ FULL_KIB_FINE = 1280  # from here on nothing but that look depends on how much t
 # Points per scenario and program in the short form; of kills at least one of each system call that a program makes at all.
 SHORT = {"kill": 12, "cut": 7, "cut-noauto": 4, "error": 10, "full": 6}
 SAMPLE, SAMPLE_LONG = {"kill": 4, "cut": 2, "cut-noauto": 1, "error": 4, "full": 2}, {"kill": 40, "cut": 20, "cut-noauto": 20, "error": 40, "full": 20}
+# Where something was wrong once: always in the short form.
+FOUND = re.compile(r"self-fallback/error/agent:rename:\d+:ENOSPC\+?|self/kill/trial:(fchmod|rename):1(:alone)?")
 MODEL_SIDE = ("selftest", "infer")  # they only read: their disk is of little interest, and each of them is killed alone
 PARENTS = ("agent", "trial", "infer", "selftest")  # they wait for others on the device
 Where = tuple[str, tuple[str, ...]]  # of a point, and of others that are the same
@@ -85,7 +88,8 @@ class Chooser:
         if s.sample:
             return spread(all_, (SAMPLE if self.mode == "short" else SAMPLE_LONG)[kind])
         if self.mode == "short":
-            return spread(all_, SHORT[kind] // (3 if program in MODEL_SIDE and kind != "kill" else 1))
+            some = spread(all_, SHORT[kind] // (3 if program in MODEL_SIDE and kind != "kill" else 1))
+            return some + [one for one in all_ if FOUND.fullmatch(f"{s.name}/{kind}/{one[0]}") and one not in some]
         return all_
 
     def ends(self, s: Scenario, kind: str, program: str) -> list[Where]:
@@ -105,7 +109,8 @@ class Chooser:
         each = {"short": 3, "long": 1, "every": 1}[self.mode] if kind == "kill" else 4
         alone = [(f"{where}:alone", tuple(f"{o}:alone" for o in others)) for where, others in some]
         if self.mode == "short":
-            return [a if i % each == each - 1 else w for i, (w, a) in enumerate(zip(some, alone))]
+            found = [a for a in alone if FOUND.fullmatch(f"{s.name}/{kind}/{a[0]}")]
+            return list(dict.fromkeys([a if i % each == each - 1 else w for i, (w, a) in enumerate(zip(some, alone))] + found))
         return some + alone[::each]
 
     def errors(self, program: str, calls: list[Call]) -> list[Where]:
