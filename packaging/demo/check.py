@@ -73,7 +73,7 @@ class Story:
             if pair and pair["state"] in ("failed", "not_worth_it"):
                 raise Wrong(f"the delta is {pair['state']}: {pair['error']}")
             return pair if pair and pair["state"] == "ready" else None
-        return wait_for(f"the delta from 1.0.0 to {bundle}", probe, 90)
+        return wait_for(f"the delta from 1.0.0 to {bundle}", probe, 300)
 
     def agent(self, name: str, *argv: str) -> str:
         """What muster-agent says to somebody who stands at the device."""

@@ -68,3 +68,9 @@ def processes_of(folder: Path, slot: str) -> list[int]:
             except OSError:
                 pass
     return found
+
+
+def sanitizer() -> str:
+    """What this build was made with: "address", "thread" or "". Memory and limits of such a build say nothing."""
+    program = (BUILD / "muster-agent").read_bytes()
+    return "address" if b"__asan_init" in program else "thread" if b"__tsan_init" in program else ""

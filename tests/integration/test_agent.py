@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from appkit import roll_out, wait_slot
+from appkit import roll_out, sanitizer, wait_slot
 from stack import BUILD, wait_for
 
 SMALL_MB = 6.0  # PSS of an idle agent, the target of docs/design/agent.md
@@ -184,17 +184,11 @@ def test_enrolment_says_what_is_wrong(lab):
     agent.stop()
 
 
-def instrumented() -> bool:
-    """A build under a sanitizer, whose memory says nothing."""
-    program = (BUILD / "muster-agent").read_bytes()
-    return b"__asan_init" in program or b"__tsan_init" in program
-
-
 def test_small_and_clean(device):
     """Idle with a live session the agent is small, and SIGTERM leaves no process behind."""
     lab, name, agent = device
     child = infer_pid(agent)
-    if not instrumented():
+    if not sanitizer():
         assert pss_mb(agent.process.pid) <= SMALL_MB
     agent.stop()
     assert agent.process.child.returncode == 0

@@ -15,14 +15,14 @@ import time
 from pathlib import Path
 
 import pytest
-from appkit import at_device, make_bundle, roll_out, slot_of, wait_slot
+from appkit import at_device, make_bundle, roll_out, sanitizer, slot_of, wait_slot
 from stack import BUILD, ROOT, wait_for
-from test_agent import SMALL_MB, instrumented, pss_mb
+from test_agent import SMALL_MB, pss_mb
 
 GUARD_MB = 0.5  # what stays in memory until the next start
 
 SAYS_VERSION = '#!/bin/sh\ntest "$1" != --version || exit 0\n'
-SANITIZE = "-fsanitize=address,undefined -fno-sanitize-recover=all"
+SANITIZE = {"": [], "address": ["SANITIZE=-fsanitize=address,undefined -fno-sanitize-recover=all"], "thread": ["SANITIZE=-fsanitize=thread"]}
 
 
 def build_agent(folder: Path, version: str) -> Path:
@@ -33,10 +33,7 @@ def build_agent(folder: Path, version: str) -> Path:
     for source in (ROOT / "agent").rglob("*.c"):  # what knows its version
         if "MUSTER_VERSION" in source.read_text():
             (out / source.relative_to(ROOT).with_suffix(".o")).unlink(missing_ok=True)
-    program = (BUILD / "muster-agent").read_bytes()
-    words = ["make", "-s", f"BUILD={out}", f'CPPFLAGS=-DMUSTER_VERSION=\\"{version}\\"', *(
-        [f"SANITIZE={SANITIZE}"] if b"__asan_init" in program else ["SANITIZE=-fsanitize=thread"] if b"__tsan_init" in program else []),
-        f"{out}/muster-agent"]
+    words = ["make", "-s", f"BUILD={out}", f'CPPFLAGS=-DMUSTER_VERSION=\\"{version}\\"', *SANITIZE[sanitizer()], f"{out}/muster-agent"]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     said = subprocess.run([out / "muster-agent", "--version"], capture_output=True, text=True, check=True).stdout
@@ -105,7 +102,7 @@ def test_self_update(device):
     state = agent.base / "state"
     assert not (state / "agent-trial").exists() and not (state / "agent-verdict").exists()
     wait_for("the guard to shrink", lambda: exe_of(agent.process.pid).name == "muster-guard", 5)
-    if not instrumented():
+    if not sanitizer():
         guard, agent_itself = pss_mb(agent.process.pid), pss_mb(child_of(agent.process.pid))
         print(f"PSS: guard {guard:.1f} MB, agent {agent_itself:.1f} MB")
         assert guard <= GUARD_MB and guard + agent_itself <= SMALL_MB
