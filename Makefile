@@ -195,7 +195,7 @@ bench-scale: ## what 20,000 devices cost a server, and what an agent costs a dev
 	@$(MAKE) --no-print-directory programs
 	@MUSTER_BUILD=$(abspath $(BUILD)) /usr/bin/python3 -B tests/bench/scale.py
 
-check-arm64: ## deltas are rebuilt on arm64 (under qemu) as here, and made there with the same bytes (BENCH=--quick)
+check-arm64: ## deltas are rebuilt on arm64 (under qemu) as here, and made there with the same bytes (BENCH=--quick, BENCH="--effort fast")
 	@packaging/deps.sh build bench
 	@packaging/deps.sh arm64 || true
 	@$(MAKE) --no-print-directory programs
