@@ -85,6 +85,7 @@ int main(int argc, char **argv)
     if (!process_follow_parent()) /* the next agent starts another one, and two would work on the same files */
         return EXIT_FAILURE;
     process_confine();
+    process_yield();
     json_start();
     if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
         (void)outcome_retry(&outcome, "internal", "libcurl cannot be started");

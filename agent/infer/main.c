@@ -102,7 +102,7 @@ static int try_out(const struct conf *conf)
     const struct load_settings settings = {.model = conf_text(conf, "model"),
                                            .manifest = conf_text(conf, "manifest"),
                                            .onnxruntime = conf_text(conf, "onnxruntime")};
-    trial_yield();
+    process_yield();
     enum err e = trial_run(&settings, text, &info);
     if (e != ERR_OK)
         return fail(text_starts(info.code, "runtime_") ? EXIT_RUNTIME : EXIT_TRIAL, &info, e);

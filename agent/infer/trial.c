@@ -6,15 +6,11 @@
 #include "common/base/file.h"
 #include "common/base/text.h"
 
-#include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/resource.h>
-
-enum { NICE = 10 };
 
 /* A file of the bundle: it lies where the manifest lies. */
 static enum err path_of(const struct load_settings *settings, const char *file, char out[PATH_MAX],
@@ -128,13 +124,4 @@ enum err trial_run(const struct load_settings *settings, char ret_text[TRIAL_TEX
         e = zeros_try(loaded.model, ret_text, info);
     loaded_close(&loaded);
     return e;
-}
-
-void trial_yield(void)
-{
-    static const char score[] = "500\n"; /* of 1000 */
-    cleanup_fd int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
-    (void)setpriority(PRIO_PROCESS, 0, NICE);
-    if (fd >= 0 && file_write_fd(fd, score, sizeof score - 1) != ERR_OK)
-        return; /* not allowed here: the kernel decides by itself */
 }

@@ -11,6 +11,3 @@ enum { TRIAL_TEXT_MAX = 160 };
  * failed. All have text in info. */
 [[nodiscard]] enum err trial_run(const struct load_settings *settings, char ret_text[TRIAL_TEXT_MAX],
                                  struct err_info *info);
-
-/* This process is to yield to the models at work: less processor time, and the first to go when memory runs out. */
-void trial_yield(void);

@@ -15,3 +15,7 @@ bool process_exe(char ret_path[PATH_MAX]);
 /* The caller is killed when the process that started it ends. False: that has ended already, or the kernel refuses. A
  * parent that ended before the first line of main() shows only by this: nobody reads the pipe it made for stdout. */
 [[nodiscard]] bool process_follow_parent(void);
+
+/* The caller yields to what else runs here, inference above all: less processor time, and the first to go when memory
+ * runs out. */
+void process_yield(void);

@@ -322,6 +322,8 @@ def test_delta_then_all_the_way(device):
     roll_out(lab, name, "2.0.0")
     seen = wait_for("the download to be seen", lambda: (s := slot_status(agent)) and s["phase"] == "downloading" and s["object"]
                     and int(s["object"]["downloaded"]) > 0 and s, 30)
+    fetch = subprocess.run(["pgrep", "-P", str(agent.process.pid), "-x", "muster-fetch"], capture_output=True, text=True, check=True).stdout
+    assert os.getpriority(os.PRIO_PROCESS, int(fetch)) >= 10  # inference comes first
     assert seen["object"]["encoding"] == "delta" and seen["object"]["size"] == str(size) and seen["object"]["from"] == "1.0.0"
     assert seen["text"].startswith("downloading 2.0.0 as a delta from 1.0.0: ") and seen["text"].endswith("%")
     wait_slot(lab, name, phase="running", running_version="2.0.0")
