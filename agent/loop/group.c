@@ -61,6 +61,7 @@ int group_spawn(const struct child_spec *spec, int in, int out, pid_t *ret_pid)
         *ret_pid = pid;
         return 0;
     }
+    (void)kill(pid, SIGKILL); /* should the pipe itself have failed, it runs */
     while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
         continue;
     return n == (ssize_t)sizeof error ? error : EIO;

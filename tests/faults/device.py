@@ -193,8 +193,10 @@ class Device:
                 raise Broken("stuck", "runs in a circle:\n      " + "\n      ".join(run.lines[-20:]))
             if not run.end and now - begin > timeout:
                 run.end = "late"
-            elif not run.end and now - heard > (quiet if run.running else 4 * QUIET_S):
-                run.end = "quiet"
+            elif not run.end and now - heard > quiet:
+                run.running = run.running or self._child_bundle(child.pid)  # the line that says so may be the one that could not be written
+                if run.running or now - heard > 4 * QUIET_S:
+                    run.end = "quiet"
 
     @staticmethod
     def _done(run: Run, target: str) -> bool:
@@ -214,6 +216,17 @@ class Device:
             if exe.parent.parent.name == "agent" and exe.name == "muster-agent":
                 return hashlib.sha256((exe.parent / "manifest.json").read_bytes()).hexdigest()
         return ""
+
+    def _child_bundle(self, pid: int) -> str:
+        """First digits of the version that a child of the agent was started from."""
+        try:
+            children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+            lines = [(Path("/proc") / one / what).read_text(errors="replace") for one in children for what in ("cmdline", "environ")]
+            lines += [os.readlink(f"/proc/{one}/cwd") + "/" for one in children]
+        except OSError:
+            return ""
+        found = re.search(rf"slots/{self.slot}/\d+-([0-9a-f]{{8}})/", "\0".join(lines))
+        return found[1] if found else ""
 
     def power_off(self, state: Path) -> None:
         """Ends what a killed agent's app had started: without power it would not run, either."""
