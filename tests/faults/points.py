@@ -23,7 +23,7 @@ FULL_KIB = {"downloading": 18 * 1024, "verifying": 18 * 1024, "object": 1280, "u
 FULL_KIB_ELSE = 512
 FULL_KIB_FINE = 1280  # from here on nothing but that look depends on how much there is
 # Points per scenario and program in the short form; of kills at least one of each system call that a program makes at all.
-SHORT = {"kill": 12, "cut": 7, "cut-noauto": 4, "error": 10, "full": 6}
+SHORT = {"kill": 9, "cut": 5, "cut-noauto": 3, "error": 8, "full": 5}
 SAMPLE, SAMPLE_LONG = {"kill": 4, "cut": 2, "cut-noauto": 1, "error": 4, "full": 2}, {"kill": 40, "cut": 20, "cut-noauto": 20, "error": 40, "full": 20}
 # Where something was wrong once: always in the short form.
 FOUND = re.compile(r"self-fallback/error/agent:rename:\d+:ENOSPC\+?|self/kill/trial:(fchmod|rename):1(:alone)?")
