@@ -60,6 +60,22 @@ enum err file_read(const char *path, size_t max, char **ret_text, size_t *ret_le
     return file_read_at(AT_FDCWD, path, max, ret_text, ret_len);
 }
 
+enum err file_pread(int fd, void *bytes, size_t len, int64_t offset)
+{
+    char *p = bytes;
+    while (len > 0) {
+        ssize_t n = pread(fd, p, len, (off_t)offset);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return n == 0 ? ERR_CORRUPT : err_from_errno(errno);
+        p += n;
+        offset += n;
+        len -= (size_t)n;
+    }
+    return ERR_OK;
+}
+
 enum err file_write_fd(int fd, const void *bytes, size_t len)
 {
     const char *p = bytes;

@@ -16,6 +16,9 @@
 /* Writes path + ".tmp", fsyncs it, renames it, fsyncs the directory. */
 [[nodiscard]] enum err file_write(const char *path, const void *bytes, size_t len, mode_t mode);
 
+/* Exactly len bytes from offset on, through short reads and signals. ERR_CORRUPT: the file ends before. */
+[[nodiscard]] enum err file_pread(int fd, void *bytes, size_t len, int64_t offset);
+
 /* All len bytes, through short writes and signals. */
 [[nodiscard]] enum err file_write_fd(int fd, const void *bytes, size_t len);
 

@@ -3,6 +3,7 @@
 #include "common/delta/format.h"
 
 #include "common/base/cleanup.h"
+#include "common/base/file.h"
 #include "common/base/text.h"
 
 #include <errno.h>
@@ -22,18 +23,7 @@ struct part {
 static enum err part_read_at(void *user, uint64_t at, void *bytes, size_t len)
 {
     const struct part *part = user;
-    uint8_t *out = bytes;
-    while (len > 0) {
-        ssize_t n = pread(part->fd, out, len, (off_t)(part->at + (int64_t)at));
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return n == 0 ? ERR_CORRUPT : ERR_IO;
-        out += n;
-        at += (uint64_t)n;
-        len -= (size_t)n;
-    }
-    return ERR_OK;
+    return file_pread(part->fd, bytes, len, part->at + (int64_t)at);
 }
 
 /* The next ones. */

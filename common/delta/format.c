@@ -1,6 +1,7 @@
 #include "common/delta/format.h"
 
 #include "common/base/cleanup.h"
+#include "common/base/file.h"
 #include "common/base/text.h"
 
 #include <errno.h>
@@ -410,22 +411,6 @@ static enum err invalid(struct err_info *info, const char *why)
     return e;
 }
 
-static enum err bytes_read(int fd, int64_t at, void *bytes, size_t len)
-{
-    uint8_t *out = bytes;
-    while (len > 0) {
-        ssize_t n = pread(fd, out, len, (off_t)at);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return n == 0 ? ERR_CORRUPT : ERR_IO;
-        out += n;
-        at += n;
-        len -= (size_t)n;
-    }
-    return ERR_OK;
-}
-
 static enum err head_check(const uint8_t *raw, const struct format_head *h, int64_t size, struct err_info *info)
 {
     if (memcmp(raw, magic, sizeof magic) != 0)
@@ -479,9 +464,9 @@ static enum err parts_open(struct format_file *f, const uint8_t *raw, struct err
         return ERR_NO_MEMORY;
     f->rest_at = FORMAT_HEAD + (int64_t)h->directory_coded;
     f->tensors_at = f->rest_at + h->rest_coded;
-    enum err e = bytes_read(f->fd, FORMAT_HEAD, directory, h->directory_coded);
+    enum err e = file_pread(f->fd, directory, h->directory_coded, FORMAT_HEAD);
     if (e == ERR_OK)
-        e = bytes_read(f->fd, f->tensors_at + h->tensors_coded, f->notes, h->notes_size);
+        e = file_pread(f->fd, f->notes, h->notes_size, f->tensors_at + h->tensors_coded);
     if (e == ERR_OK)
         e = check_make(raw, h, directory, f->notes, check);
     if (e == ERR_OK && memcmp(check, raw + CHECK_AT, CHECK) != 0)
@@ -506,7 +491,7 @@ enum err format_open(int fd, struct format_file *ret_file, struct err_info *info
         return err_set(info, ERR_IO, "cannot read the delta: %s", strerror(errno));
     if (st.st_size < FORMAT_HEAD)
         return invalid(info, "it is too short");
-    enum err e = bytes_read(fd, 0, raw, sizeof raw);
+    enum err e = file_pread(fd, raw, sizeof raw, 0);
     if (e != ERR_OK)
         return err_set(info, e, "cannot read the delta");
     head_parse(raw, &f.head);

@@ -15,7 +15,7 @@ enum {
     RANGE_PADDING = 8         /* bytes behind each stream, zero */
 };
 
-#define RANGE_INLINE static inline __attribute__((always_inline))
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
 
 struct byte_stream {
     uint8_t *data;
@@ -56,7 +56,7 @@ void range_decoder_start(struct range_decoder *coder, const uint8_t *coded, size
 void range_carry(uint8_t *bytes, size_t len);
 
 /* one: the probability of a 1, in 1/65536, 1 … 65535. */
-RANGE_INLINE void range_encode(struct range_encoder *coder, bool bit, uint32_t one)
+ALWAYS_INLINE void range_encode(struct range_encoder *coder, bool bit, uint32_t one)
 {
     const uint64_t bound = (coder->range >> RANGE_PROBABILITY_BITS) * one;
     if (bit) {
@@ -76,7 +76,7 @@ RANGE_INLINE void range_encode(struct range_encoder *coder, bool bit, uint32_t o
     }
 }
 
-RANGE_INLINE uint32_t range_next_word(struct range_decoder *coder)
+ALWAYS_INLINE uint32_t range_next_word(struct range_decoder *coder)
 {
     const size_t left = (size_t)(coder->coded_end - coder->coded);
     uint32_t word = 0;
@@ -90,7 +90,7 @@ RANGE_INLINE uint32_t range_next_word(struct range_decoder *coder)
     return __builtin_bswap32(word);
 }
 
-RANGE_INLINE void range_refill(struct range_decoder *coder)
+ALWAYS_INLINE void range_refill(struct range_decoder *coder)
 {
     if (coder->range >> 32 == 0) {
         coder->range <<= 32;
@@ -98,7 +98,7 @@ RANGE_INLINE void range_refill(struct range_decoder *coder)
     }
 }
 
-RANGE_INLINE bool range_decode(struct range_decoder *coder, uint32_t one)
+ALWAYS_INLINE bool range_decode(struct range_decoder *coder, uint32_t one)
 {
     const uint64_t bound = (coder->range >> RANGE_PROBABILITY_BITS) * one;
     const bool bit = coder->code < bound;
@@ -109,7 +109,7 @@ RANGE_INLINE bool range_decode(struct range_decoder *coder, uint32_t one)
 }
 
 /* The same for decisions that are nearly always 0: a branch, so that the processor goes on before it has the answer. */
-RANGE_INLINE bool range_decode_rare(struct range_decoder *coder, uint32_t one)
+ALWAYS_INLINE bool range_decode_rare(struct range_decoder *coder, uint32_t one)
 {
     const uint64_t bound = (coder->range >> RANGE_PROBABILITY_BITS) * one;
     if (__builtin_expect(coder->code < bound, 0)) {
@@ -124,7 +124,7 @@ RANGE_INLINE bool range_decode_rare(struct range_decoder *coder, uint32_t one)
 }
 
 /* count: 0 … 32. */
-RANGE_INLINE void range_put_bits(struct range_encoder *coder, uint32_t value, unsigned count)
+ALWAYS_INLINE void range_put_bits(struct range_encoder *coder, uint32_t value, unsigned count)
 {
     coder->bits |= (uint64_t)value << coder->bit_count;
     coder->bit_count += count;
@@ -137,7 +137,7 @@ RANGE_INLINE void range_put_bits(struct range_encoder *coder, uint32_t value, un
     }
 }
 
-RANGE_INLINE uint32_t range_get_bits(struct range_decoder *coder, unsigned count)
+ALWAYS_INLINE uint32_t range_get_bits(struct range_decoder *coder, unsigned count)
 {
     if (coder->bit_count < count) {
         const size_t left = (size_t)(coder->raw_end - coder->raw);

@@ -4,8 +4,6 @@
 
 #include "common/delta/residual.h"
 
-#define ALWAYS_INLINE static inline __attribute__((always_inline))
-
 enum {
     LOG_STEPS = 8,      /* logarithms are in eighths of a bit */
     LOG_SHIFT = 52 - 3, /* from the bits of a double to such a logarithm */

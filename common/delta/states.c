@@ -8,7 +8,7 @@ uint64_t states_slice_rows(const struct tensor_view *view, enum delta_effort eff
     return slices < 2 ? view->rows : (view->rows + slices - 1) / slices;
 }
 
-static bool has_slices(const struct tensor_pair *pair, enum delta_effort effort)
+bool states_has_slices(const struct tensor_pair *pair, enum delta_effort effort)
 {
     const struct tensor_view view = tensor_view_of(pair);
     return states_slice_rows(&view, effort) < view.rows;
@@ -22,7 +22,7 @@ size_t states_groups(const struct tensor_pair *pairs, size_t count, enum delta_e
     bool scaled = false;
     for (size_t i = 0; i < count; i++) {
         const bool first_scaled = !scaled && pairs[i].new_scales >= 0;
-        if (elements >= enough || first_scaled || has_slices(&pairs[i], effort)) {
+        if (elements >= enough || first_scaled || states_has_slices(&pairs[i], effort)) {
             ret_first[groups++] = i;
             elements = 0;
         }

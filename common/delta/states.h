@@ -12,6 +12,7 @@ enum { STATES_GROUP_FAST = 1 << 18, STATES_SLICE_FAST = 1 << 19, STATES_GROUP_BE
 
 /* Rows of a slice; all rows when the tensor has no slices. */
 uint64_t states_slice_rows(const struct tensor_view *view, enum delta_effort effort);
+bool states_has_slices(const struct tensor_pair *pair, enum delta_effort effort);
 
 struct states {
     enum delta_effort effort;

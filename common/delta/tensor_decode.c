@@ -1,6 +1,7 @@
 #include "common/delta/tensor_decode.h"
 
 #include "common/base/cleanup.h"
+#include "common/base/file.h"
 #include "common/delta/packed.h"
 #include "common/delta/states.h"
 #include "common/delta/tensor_encode.h"
@@ -36,19 +37,11 @@ struct tensor_decoder {
     float old_scales[SCALES_AHEAD], new_scales[SCALES_AHEAD];
 };
 
+/* Tensors lie inside the file: one that ends before is a failure of the disk. */
 static enum err pread_all(int fd, uint8_t *bytes, size_t len, int64_t offset)
 {
-    while (len > 0) {
-        const ssize_t got = pread(fd, bytes, len, offset);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got <= 0)
-            return got == 0 ? ERR_IO : err_from_errno(errno);
-        bytes += got;
-        len -= (size_t)got;
-        offset += got;
-    }
-    return ERR_OK;
+    enum err e = file_pread(fd, bytes, len, offset);
+    return e == ERR_CORRUPT ? ERR_IO : e;
 }
 
 static enum err window_flush(struct window *window)

@@ -53,8 +53,7 @@ static uint64_t slice_rows(const struct work *work, const struct tensor_pair *pa
 
 static bool has_slices(const struct work *work, size_t group)
 {
-    const struct tensor_pair *pair = &work->pairs[work->first[group]];
-    return slice_rows(work, pair) < tensor_view_of(pair).rows;
+    return states_has_slices(&work->pairs[work->first[group]], work->effort);
 }
 
 /* Reads the length at *at: ret_task gets what lies behind it, and *at goes on to what comes next. */

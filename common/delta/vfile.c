@@ -1,5 +1,7 @@
 #include "common/delta/vfile.h"
 
+#include "common/base/file.h"
+
 #include <errno.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -76,19 +78,10 @@ static size_t span_find(const struct span_list *list, int64_t position)
     return low;
 }
 
+/* Spans lie inside the file: one that ends before is a failure of the disk. */
 static enum err read_all(int fd, int64_t offset, uint8_t *bytes, size_t len)
 {
-    while (len > 0) {
-        ssize_t n = pread(fd, bytes, len, (off_t)offset);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return ERR_IO;
-        bytes += n;
-        offset += n;
-        len -= (size_t)n;
-    }
-    return ERR_OK;
+    return file_pread(fd, bytes, len, offset) == ERR_OK ? ERR_OK : ERR_IO;
 }
 
 static enum err write_all(int fd, int64_t offset, const uint8_t *bytes, size_t len)

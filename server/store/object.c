@@ -1,8 +1,7 @@
 #include "server/store/object.h"
 
 #include "common/base/cleanup.h"
-
-#include <errno.h>
+#include "common/base/file.h"
 
 enum err object_find(struct db *db, const char *sha256, struct object_row *ret_object, struct err_info *info)
 {
@@ -47,18 +46,8 @@ enum err blob_delete(struct db *db, int64_t blob, struct err_info *info)
 /* Exactly len bytes at offset. */
 static enum err read_at(int fd, void *out, size_t len, int64_t offset, struct err_info *info)
 {
-    char *p = out;
-    while (len > 0) {
-        ssize_t n = pread(fd, p, len, offset);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return err_set(info, n < 0 ? err_from_errno(errno) : ERR_IO, "the upload cannot be read back");
-        p += n;
-        len -= (size_t)n;
-        offset += n;
-    }
-    return ERR_OK;
+    enum err e = file_pread(fd, out, len, offset);
+    return e == ERR_OK ? e : err_set(info, e == ERR_CORRUPT ? ERR_IO : e, "the upload cannot be read back");
 }
 
 enum err blob_fill(struct db *db, int64_t blob, int64_t first, int fd, int64_t offset, int64_t len,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from pathlib import Path
 
 from stack import BUILD, run, wait_for
@@ -27,9 +28,17 @@ def make_bundle(lab, kind: str, name: str, version: str, counter: int, files: di
     return out
 
 
-def at_device(agent, *words: str) -> str:
+def agent_command(agent, *words: str, check: bool = True, stdin: str | None = None) -> subprocess.CompletedProcess:
     """A command of muster-agent for people at the device."""
-    return run([BUILD / "muster-agent", *words, "--config", agent.base / "muster-agent.conf"]).stdout
+    done = subprocess.run([str(BUILD / "muster-agent"), *words, "--config", str(agent.base / "muster-agent.conf")], text=True,
+                          capture_output=True, timeout=30, check=False, input=stdin)
+    assert not check or done.returncode == 0, (words, done.stdout, done.stderr)
+    return done
+
+
+def at_device(agent, *words: str) -> str:
+    """What such a command says."""
+    return agent_command(agent, *words).stdout
 
 
 def upload(lab, *args) -> dict:

@@ -13,7 +13,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from appkit import roll_out, slot_of, wait_slot
+from appkit import agent_command, roll_out, slot_of, wait_slot
 from stack import BUILD, DATA, run, wait_for
 from test_agent import infer_pid
 
@@ -23,15 +23,8 @@ LOGITS = DATA / "expected_logits_cnn_v1.csv"
 SAMPLE_BYTES = 16 * 16 * 4
 
 
-def at_device(agent, *words: str, check: bool = True, stdin: str | None = None) -> subprocess.CompletedProcess:
-    done = subprocess.run([str(BUILD / "muster-agent"), *words, "--config", str(agent.base / "muster-agent.conf")], text=True,
-                          capture_output=True, timeout=30, check=False, input=stdin)
-    assert not check or done.returncode == 0, (words, done.stdout, done.stderr)
-    return done
-
-
 def status(agent) -> dict:
-    return json.loads(at_device(agent, "status", "--json").stdout)
+    return json.loads(agent_command(agent, "status", "--json").stdout)
 
 
 def slot_status(agent, name: str = "digits") -> dict | None:
@@ -85,7 +78,7 @@ def device(fleet, request):
 
 def test_status_in_words(device):
     lab, name, agent = device
-    text = at_device(agent, "status").stdout
+    text = agent_command(agent, "status").stdout
     for words in (name, "connected", "desired state", "slot digits (model)", "up to date", "runs     1.0.0, bundle ", ", since 2",
                   "previous nothing", "counter  1;", "spool", "GB free"):
         assert words in text, text
@@ -105,7 +98,7 @@ def test_status_without_an_agent(device):
     agent.kill()  # the journal's log is left behind
     state = agent.base / "state"
     before = {p: (p.stat().st_size, hashlib.sha256(p.read_bytes()).hexdigest()) for p in state.glob("state.db*")}
-    text = at_device(agent, "status").stdout
+    text = agent_command(agent, "status").stdout
     assert "does not run" in text and "current  1.0.0" in text and "up to date" in text
     data = json.loads(subprocess.run([str(BUILD / "muster-agent"), "--state-dir", str(state), "status", "--json"], capture_output=True,
                                      text=True, check=True, timeout=20).stdout)
@@ -113,26 +106,26 @@ def test_status_without_an_agent(device):
     assert {p: (p.stat().st_size, hashlib.sha256(p.read_bytes()).hexdigest()) for p in state.glob("state.db*")} == before
     for file in state.glob("state.db*"):
         file.unlink()
-    assert "current  1.0.0" in at_device(agent, "status").stdout  # the links are enough
+    assert "current  1.0.0" in agent_command(agent, "status").stdout  # the links are enough
     agent.start(lab.server)
     wait_slot(lab, name, phase="running", running_version="1.0.0")
 
 
 def test_rollback_holds_until_asked_again(device):
     lab, name, agent = device
-    refused = at_device(agent, "rollback", "digits", "--yes", check=False)
+    refused = agent_command(agent, "rollback", "digits", "--yes", check=False)
     assert refused.returncode == 1 and "there is no version before this one" in refused.stderr
     roll_out(lab, name, "2.0.0")
     wait_slot(lab, name, phase="running", running_version="2.0.0")
-    unknown = at_device(agent, "rollback", "faces", "--yes", check=False)
+    unknown = agent_command(agent, "rollback", "faces", "--yes", check=False)
     assert unknown.returncode == 1 and "there is no slot faces; this device has: digits" in unknown.stderr
-    unasked = at_device(agent, "rollback", "digits", check=False, stdin="")
+    unasked = agent_command(agent, "rollback", "digits", check=False, stdin="")
     assert unasked.returncode == 1 and "--yes" in unasked.stderr and current(agent) == "2.0.0"
-    done = at_device(agent, "rollback", "digits", "--yes")
+    done = agent_command(agent, "rollback", "digits", "--yes")
     assert "digits goes back from 2.0.0 to 1.0.0" in done.stdout
     failed = wait_slot(lab, name, phase="failed", running_version="1.0.0")
     assert (failed["code"], failed["device_left"]) == ("rolled_back_locally", "rolled_back") and "at the device by " in failed["detail"]
-    text = at_device(agent, "status").stdout
+    text = agent_command(agent, "status").stdout
     assert "taken back at the device by " in text and ": 2.0.0 to 1.0.0; 1.0.0 runs until the server asks for another version" in text
     # The server's document changes, but asks for nothing again.
     status_, _, _ = lab.call("POST", f"/api/v1/devices/{name}/hold", {"reason": "look at it", "expires_in_s": 600, "then": "apply"})
@@ -155,8 +148,8 @@ def test_rollback_without_agent_and_network(device):
     agent.kill()
     lab.server.process.kill()
     try:
-        assert "goes back from 2.0.0 to 1.0.0" in at_device(agent, "rollback", "digits", "--yes").stdout
-        assert current(agent) == "1.0.0" and "going back to 1.0.0: taken back at the device by " in at_device(agent, "status").stdout
+        assert "goes back from 2.0.0 to 1.0.0" in agent_command(agent, "rollback", "digits", "--yes").stdout
+        assert current(agent) == "1.0.0" and "going back to 1.0.0: taken back at the device by " in agent_command(agent, "status").stdout
         agent.start(lab.server)
         wait_for("1.0.0 to run", lambda: (s := slot_status(agent)) and s["phase"] == "failed" and s["running"] == s["committed"]["bundle"], 20)
     finally:
@@ -180,7 +173,7 @@ def test_self_test_decides(device):
     failed = wait_slot(lab, name, phase="failed")
     assert (failed["stage"], failed["code"], failed["device_left"]) == ("test", "selftest_failed", "no_change")
     assert "sample 0, value 0" in failed["detail"] and current(agent) == "1.0.0"
-    assert "failed at the self-test" in at_device(agent, "status").stdout and "; 1.0.0 runs on" in at_device(agent, "status").stdout
+    assert "failed at the self-test" in agent_command(agent, "status").stdout and "; 1.0.0 runs on" in agent_command(agent, "status").stdout
     lab.ctl.json("bundle", "upload", make_bundle(lab, "5.0.1", 51, {"model.onnx": b"not a model"}))
     roll_out(lab, name, "5.0.1")
     wait_for("5.0.1 to be tested", lambda: "cannot load it" in (slot_of(lab, name)["detail"] or ""), 30)
