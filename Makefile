@@ -218,8 +218,8 @@ screenshots: ## docs/img/*.png, taken from a real server
 	@$(MAKE) --no-print-directory programs web
 	@exec /usr/bin/python3 packaging/demo/screenshots.py
 
-lint: ## clang-format, clang-tidy, cppcheck, shellcheck, console checks
-	@packaging/deps.sh build web lint
+lint: ## clang-format, clang-tidy, cppcheck, shellcheck, Python and console checks
+	@packaging/deps.sh build web test lint
 	@packaging/lint.sh $(ALL_C)
 
 format: ## clang-format everything in place

@@ -11,7 +11,7 @@ web="nodejs npm"
 test="libcmocka-dev python3-pytest python3-yaml python3-jsonschema python3-psycopg2 python3-paho-mqtt python3-cryptography
       minisign strace e2fsprogs mosquitto-dev mosquitto-clients chromium fonts-dejavu-core"
 fuzz="clang libclang-rt-dev llvm"
-lint="clang-format clang-tidy clang cppcheck shellcheck mandoc"
+lint="clang-format clang-tidy clang cppcheck shellcheck mandoc python3-pyflakes"
 bench="python3 python3-numpy libopenblas0-pthread bsdiff xdelta3 zstd openssl"
 arm64="gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user"
 

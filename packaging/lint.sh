@@ -40,6 +40,11 @@ banned() {
 sql_place() { ! grep -nE '"[[:space:]]*(SELECT|INSERT INTO|UPDATE [a-z_]+ SET|DELETE FROM) ' "$@" | grep -vE '^(server/(store|db|migrate)|agent/state)'; }
 scripts() { git ls-files -z | xargs -0 grep -lE '^#!/bin/(ba)?sh' | xargs shellcheck; }
 manuals() { for page in docs/man/*.[18]; do mandoc -T lint -W warning "$page" || return 1; done; }
+# A name that a test imports and nobody has any more is found by importing it.
+python() {
+    git ls-files -z '*.py' | xargs -0 /usr/bin/python3 -m pyflakes &&
+        /usr/bin/python3 -m pytest -p no:cacheprovider --collect-only --quiet --no-summary tests/integration >/dev/null
+}
 console() { PATH="$(packaging/node.sh):$PATH" npm --prefix web run --silent check; }
 
 check "clang-format" format "$@"
@@ -50,5 +55,6 @@ check "clang-tidy" tidy "$@"
 check "cppcheck" analyze "$@"
 check "shellcheck" scripts
 check "manual pages" manuals
+check "Python (pyflakes, imports of the tests)" python
 check "console (svelte-check, eslint)" console
 exit "$bad"

@@ -67,7 +67,8 @@ def half_start(build: Path, base: Path, files: list[Path], words: list[str]) -> 
     report.unlink(missing_ok=True)
     base.mkdir(mode=0o755)
     log = open(base / "log", "w", encoding="utf-8")
-    argv = ["/usr/bin/python3", "-m", "pytest", "-p", "no:cacheprovider", "--basetemp", str(base / "t"), "--junitxml", str(report), *words]
+    argv = ["/usr/bin/python3", "-m", "pytest", "-p", "no:cacheprovider", "--basetemp", str(base / "t"), "--junitxml", str(report),
+            "--continue-on-collection-errors", *words]
     return subprocess.Popen(argv + [str(f) for f in files], cwd=ROOT, env={**os.environ, "MUSTER_BUILD": str(build)},
                             stdout=log, stderr=subprocess.STDOUT), report
 

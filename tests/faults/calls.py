@@ -100,6 +100,6 @@ def stretches(calls: list[Call], power: bool, parent: bool) -> list[list[Call]]:
 def elsewhere(call: Call) -> str:
     """A name for a file outside the state directory, equal for all that one loop goes through, like /proc/7/environ; "" for one of ours."""
     path = re.sub(r"\d+", "#", call.file)
-    if path.startswith("/") and not re.search(rf"/state(/|$)", path):
+    if path.startswith("/") and not re.search(r"/state(/|$)", path):
         return path
     return ""

@@ -14,6 +14,7 @@ sys.path.insert(0, str(ROOT / "packaging/demo"))
 sys.path.append(str(ROOT / "tests"))
 
 from stack import DATA, Agent, Musterctl, Postgres, Server, Stack, wait_for  # noqa: E402
+from appkit import roll_out, wait_slot  # noqa: E402
 from sysfs import make_tree  # noqa: E402
 import fleet as demo  # noqa: E402
 
@@ -130,3 +131,22 @@ def lab(make_lab):
     lab = make_lab()
     lab.start_services()
     return lab
+
+
+@pytest.fixture(scope="module")
+def fleet(lab):
+    """The lab with two versions uploaded, 2.0.0 with the higher counter."""
+    lab.upload("1.0.0"), lab.upload("2.0.0", "cnn_v2_ft_long.onnx")
+    return lab
+
+
+@pytest.fixture
+def device(fleet, request):
+    """A fresh device that runs 1.0.0: (lab, its name, its agent)."""
+    name = request.node.name.split("[")[0].replace("test_", "").replace("_", "-")[:60]
+    agent = fleet.add_agent(name, data_s=1, health_s=1, accelerators="npu")
+    wait_for(f"{name} online", lambda: name in fleet.devices() and fleet.devices()[name]["liveness"] == "online", 30)
+    roll_out(fleet, name, "1.0.0")
+    wait_slot(fleet, name, phase="running", running_version="1.0.0")
+    yield fleet, name, agent
+    agent.stop()

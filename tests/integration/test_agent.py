@@ -10,7 +10,6 @@ import subprocess
 import time
 from pathlib import Path
 
-import pytest
 from appkit import roll_out, sanitizer, wait_slot
 from stack import BUILD, wait_for
 
@@ -42,25 +41,6 @@ def pss_mb(pid: int) -> float:
         if line.startswith("Pss:"):
             return int(line.split()[1]) / 1000
     raise AssertionError("no Pss in smaps_rollup")
-
-
-@pytest.fixture(scope="module")
-def fleet(lab):
-    """The lab with two versions uploaded, 2.0.0 with the higher counter."""
-    lab.upload("1.0.0"), lab.upload("2.0.0", "cnn_v2_ft_long.onnx")
-    return lab
-
-
-@pytest.fixture
-def device(fleet, request):
-    """A fresh device that runs 1.0.0: (lab, its name, its agent)."""
-    name = request.node.name.split("[")[0].replace("test_", "").replace("_", "-")[:60]
-    agent = fleet.add_agent(name, data_s=1, health_s=1)
-    wait_for(f"{name} online", lambda: name in fleet.devices() and fleet.devices()[name]["liveness"] == "online", 30)
-    roll_out(fleet, name, "1.0.0")
-    wait_slot(fleet, name, phase="running", running_version="1.0.0")
-    yield fleet, name, agent
-    agent.stop()
 
 
 def test_kill_at_any_point(device):

@@ -14,13 +14,13 @@ import time
 from pathlib import Path
 
 import pytest
-from appkit import roll_out, slot_of, wait_slot
+from appkit import at_device, roll_out, slot_of, wait_slot
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from stack import BUILD, DATA, run, wait_for
-from test_agent_local import at_device, current, slot_status
+from test_agent_local import current, slot_status
 
 MIB = 1 << 20
 V1, V2 = DATA / "cnn_v1.onnx", DATA / "cnn_v2_ft_long.onnx"
@@ -367,7 +367,7 @@ def test_resumes_across_agents_and_servers(plain_device):
     wait_for("a part", lambda: part_size() > MIB // 2, 30, 0.05)
     agent.kill()
     kept = part_size()
-    assert "downloading 3.0.0 in full: " in at_device(agent, "status").stdout  # without an agent, from its files
+    assert "downloading 3.0.0 in full: " in at_device(agent, "status")  # without an agent, from its files
     agent.start(lab.server)
     wait_for("it to go on", lambda: part_size() > kept + MIB // 4, 30, 0.05)
     lab.server.process.kill()

@@ -58,24 +58,6 @@ def make_bundle(lab, version: str, counter: int, files: dict[str, bytes], keys: 
     return out
 
 
-@pytest.fixture(scope="module")
-def fleet(lab):
-    lab.upload("1.0.0"), lab.upload("2.0.0", "cnn_v2_ft_long.onnx")
-    return lab
-
-
-@pytest.fixture
-def device(fleet, request):
-    """A fresh device that runs 1.0.0: (lab, its name, its agent)."""
-    name = request.node.name.split("[")[0].replace("test_", "").replace("_", "-")[:60]
-    agent = fleet.add_agent(name, data_s=1, health_s=1, accelerators="npu")
-    wait_for(f"{name} online", lambda: name in fleet.devices() and fleet.devices()[name]["liveness"] == "online", 30)
-    roll_out(fleet, name, "1.0.0")
-    wait_slot(fleet, name, phase="running", running_version="1.0.0")
-    yield fleet, name, agent
-    agent.stop()
-
-
 def test_status_in_words(device):
     lab, name, agent = device
     text = agent_command(agent, "status").stdout
