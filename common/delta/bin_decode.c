@@ -10,7 +10,8 @@ enum { RING = 256 * 1024, FLUSH = 64 * 1024 };
 /* The last bytes of the new file are held in a ring, the older ones are read again. */
 struct rebuild {
     const struct bin_rebuild *what;
-    struct bin_model *model;
+    const struct bin_coding *coding;
+    void *model;
     struct vfile *old;
     uint8_t *ring;
     int64_t at;      /* bytes rebuilt */
@@ -19,7 +20,7 @@ struct rebuild {
 
 size_t bin_decode_memory(enum delta_effort effort)
 {
-    return bin_model_memory(effort) + sizeof(struct vfile) + RING;
+    return bin_coding_of(effort)->memory() + sizeof(struct vfile) + RING;
 }
 
 static enum err flush(struct rebuild *r)
@@ -54,13 +55,20 @@ static enum err advance(struct rebuild *r, size_t len)
     return r->at - r->flushed >= FLUSH ? flush(r) : ERR_OK;
 }
 
+/* The same, unless the model has found that they mean nothing. */
+static enum err decoded(struct rebuild *r, size_t len)
+{
+    const enum err e = r->coding->error(r->model);
+    return e == ERR_OK ? advance(r, len) : e;
+}
+
 static enum err old_copy(struct rebuild *r, const struct bin_op *op)
 {
     int64_t from = op->from;
     uint64_t left = op->len;
     enum err e = ERR_OK;
     if (op->kind == BIN_APPROX)
-        bin_approx_start(r->model);
+        r->coding->approx_start(r->model);
     while (e == ERR_OK && left > 0) {
         const uint8_t *old = NULL;
         size_t len = 0;
@@ -71,11 +79,11 @@ static enum err old_copy(struct rebuild *r, const struct bin_op *op)
             return e;
         n = n < len ? n : len;
         if (op->kind == BIN_APPROX)
-            bin_approx_code(r->model, old, NULL, new, n, left);
+            r->coding->approx(r->model, old, NULL, new, n, left);
         else
             memcpy(new, old, n);
-        bin_copied(r->model, new, n, op);
-        e = r->model->coder.error == ERR_OK ? advance(r, n) : r->model->coder.error;
+        r->coding->copied(r->model, new, n, op);
+        e = decoded(r, n);
         from += (int64_t)n;
         left -= n;
     }
@@ -99,7 +107,7 @@ static enum err self_copy(struct rebuild *r, const struct bin_op *op)
             for (size_t i = 0; i < n; i++)
                 new[i] = r->ring[((uint64_t)from + i) % RING];
         }
-        bin_copied(r->model, new, n, op);
+        r->coding->copied(r->model, new, n, op);
         if (e == ERR_OK)
             e = advance(r, n);
         left -= n;
@@ -111,22 +119,23 @@ static enum err stored_copy(struct rebuild *r, const struct bin_op *op)
 {
     uint64_t left = op->len;
     enum err e = ERR_OK;
-    mix_plain_start(&r->model->coder);
+    r->coding->stored_start(r->model);
     while (e == ERR_OK && left > 0) {
         size_t n = 0;
         uint8_t *new = room(r, left, &n);
-        mix_plain_read(&r->model->coder, new, n);
-        bin_copied(r->model, new, n, op);
-        e = r->model->coder.error == ERR_OK ? advance(r, n) : r->model->coder.error;
+        r->coding->stored_read(r->model, new, n);
+        r->coding->copied(r->model, new, n, op);
+        e = decoded(r, n);
         left -= n;
     }
-    mix_plain_end(&r->model->coder);
+    r->coding->stored_end(r->model);
     return e;
 }
 
+/* One byte, beside the old one. */
 static enum err literal(struct rebuild *r)
 {
-    int64_t base = bin_literal_base(r->model, r->at);
+    int64_t base = r->coding->old_of_literal(r->model, r->at);
     const uint8_t *old = NULL;
     uint8_t zero = 0;
     size_t n = 1;
@@ -137,8 +146,24 @@ static enum err literal(struct rebuild *r)
     } else {
         old = &zero;
     }
-    *room(r, 1, &n) = bin_literal_code(r->model, 0, *old);
-    return advance(r, 1);
+    uint8_t *new = room(r, 1, &n);
+    r->coding->literals(r->model, NULL, new, 1, *old);
+    return decoded(r, 1);
+}
+
+static enum err literals(struct rebuild *r, const struct bin_op *op)
+{
+    enum err e = ERR_OK;
+    if (r->coding->single_literals)
+        return literal(r);
+    for (uint64_t left = op->len; e == ERR_OK && left > 0;) {
+        size_t n = 0;
+        uint8_t *new = room(r, left, &n);
+        r->coding->literals(r->model, NULL, new, n, 0);
+        e = decoded(r, n);
+        left -= n;
+    }
+    return e;
 }
 
 static enum err op_run(struct rebuild *r, const struct bin_op *op)
@@ -147,7 +172,7 @@ static enum err op_run(struct rebuild *r, const struct bin_op *op)
         return ERR_CORRUPT;
     switch (op->kind) {
     case BIN_LITERALS:
-        return literal(r);
+        return literals(r, op);
     case BIN_SELF:
         return op->from < 1 || op->from > r->at ? ERR_CORRUPT : self_copy(r, op);
     case BIN_OLD:
@@ -164,27 +189,28 @@ static enum err op_run(struct rebuild *r, const struct bin_op *op)
 
 static void rebuild_free(const struct rebuild *r)
 {
-    bin_model_free(r->model);
+    r->coding->free(r->model);
     free(r->old);
     free(r->ring);
 }
 
 enum err bin_decode(const struct bin_rebuild *what)
 {
-    [[gnu::cleanup(rebuild_free)]] struct rebuild r = {.what = what};
-    r.model = bin_model_new(what->effort);
+    [[gnu::cleanup(rebuild_free)]] struct rebuild r = {.what = what, .coding = bin_coding_of(what->effort)};
+    r.model = r.coding->decoder_new(what->pipe, what->coded);
     r.old = vfile_new(what->old_fd, what->old);
     r.ring = malloc(RING);
     if (r.model == NULL || r.old == NULL || r.ring == NULL)
         return ERR_NO_MEMORY;
-    mix_decode_start(&r.model->coder, &r.model->tables, what->pipe, what->coded);
-    enum err e = r.model->coder.error;
+    enum err e = r.coding->error(r.model);
     while (e == ERR_OK && r.at < what->new->size) {
         struct bin_op op = {0};
-        bin_op_code(r.model, r.at, &op);
-        e = r.model->coder.error == ERR_OK ? op_run(&r, &op) : r.model->coder.error;
+        r.coding->op(r.model, r.at, &op);
+        e = r.coding->error(r.model);
+        if (e == ERR_OK)
+            e = op_run(&r, &op);
     }
     if (e == ERR_OK)
         e = flush(&r);
-    return e == ERR_OK ? mix_decode_end(&r.model->coder) : e;
+    return e == ERR_OK ? r.coding->end(r.model, NULL) : e;
 }

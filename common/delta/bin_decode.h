@@ -1,17 +1,17 @@
 #pragma once
-/* Rebuilds what is no tensor: a stream of ops (bin_model.h) against the old bytes. Internal to common/delta. */
+/* Rebuilds what is no tensor: a stream of ops (bin_op.h) against the old bytes. Internal to common/delta. */
 
 #include "common/base/crypt.h"
-#include "common/delta/bin_model.h"
+#include "common/delta/bin_op.h"
 #include "common/delta/vfile.h"
 
 struct bin_rebuild {
     int old_fd, new_fd;
     const struct span_list *old, *new; /* which parts of the files; new is written in order */
     enum delta_effort effort;
-    struct mix_pipe pipe; /* read is set */
-    uint64_t coded;       /* bytes of it */
-    struct sha256 *hash;  /* of the new bytes in order; NULL for none */
+    struct coded_pipe pipe; /* read is set */
+    uint64_t coded;         /* bytes of it */
+    struct sha256 *hash;    /* of the new bytes in order; NULL for none */
 };
 
 /* Bytes of heap that it takes, besides the spans. */

@@ -10,7 +10,8 @@ enum { SEGMENT = 1024 * 1024, BATCH = 32 };
 
 struct encoder {
     struct bin_texts texts;
-    struct bin_model *model;
+    const struct bin_coding *coding;
+    void *model;
     struct progress *progress;
     size_t start; /* of the batch */
     struct bin_ops found[BATCH];
@@ -34,36 +35,43 @@ static enum err segment_parse(void *user, size_t i)
     return e;
 }
 
+static uint8_t old_of_literal(const struct encoder *x)
+{
+    const int64_t base = x->coding->old_of_literal(x->model, (int64_t)x->at);
+    return base >= 0 && (uint64_t)base < x->texts.old_size ? x->texts.old[base] : 0;
+}
+
 static void literals_code(struct encoder *x, size_t len)
 {
-    const struct bin_texts *t = &x->texts;
-    for (size_t i = 0; i < len; i++, x->at++) {
-        struct bin_op op = {.kind = BIN_LITERALS, .len = 1};
-        bin_op_code(x->model, (int64_t)x->at, &op);
-        int64_t base = bin_literal_base(x->model, (int64_t)x->at);
-        uint8_t old = base >= 0 && (uint64_t)base < t->old_size ? t->old[base] : 0;
-        (void)bin_literal_code(x->model, t->new[x->at], old);
+    const bool single = x->coding->single_literals;
+    while (len > 0) {
+        struct bin_op op = {.kind = BIN_LITERALS, .len = single ? 1 : len};
+        x->coding->op(x->model, (int64_t)x->at, &op);
+        x->coding->literals(x->model, x->texts.new + x->at, NULL, op.len, single ? old_of_literal(x) : 0);
+        x->at += op.len;
+        len -= op.len;
     }
 }
 
 static void op_code(struct encoder *x, struct bin_op op)
 {
     const struct bin_texts *t = &x->texts;
+    const struct bin_coding *coding = x->coding;
     if (op.kind == BIN_LITERALS) {
         literals_code(x, op.len);
         return;
     }
-    bin_op_code(x->model, (int64_t)x->at, &op);
+    coding->op(x->model, (int64_t)x->at, &op);
     if (op.kind == BIN_APPROX) {
-        bin_approx_start(x->model);
-        bin_approx_code(x->model, t->old + op.from, t->new + x->at, NULL, op.len, op.len);
+        coding->approx_start(x->model);
+        coding->approx(x->model, t->old + op.from, t->new + x->at, NULL, op.len, op.len);
     }
     if (op.kind == BIN_STORED) {
-        mix_plain_start(&x->model->coder);
-        mix_plain_write(&x->model->coder, t->new + x->at, op.len);
-        mix_plain_end(&x->model->coder);
+        coding->stored_start(x->model);
+        coding->stored_write(x->model, t->new + x->at, op.len);
+        coding->stored_end(x->model);
     }
-    bin_copied(x->model, t->new + x->at, op.len, &op);
+    coding->copied(x->model, t->new + x->at, op.len, &op);
     x->at += op.len;
 }
 
@@ -83,7 +91,7 @@ static enum err batch_code(struct encoder *x, struct bin_chains *chains, int thr
     bool last = end == x->texts.new_size;
     for (size_t k = 0; e == ERR_OK && k + !last < x->ops.count; k++) {
         op_code(x, x->ops.items[k]);
-        e = x->model->coder.error;
+        e = x->coding->error(x->model);
     }
     if (e == ERR_OK && !last && x->ops.count > 0) {
         x->ops.items[0] = x->ops.items[x->ops.count - 1];
@@ -94,18 +102,18 @@ static enum err batch_code(struct encoder *x, struct bin_chains *chains, int thr
 }
 
 /* The whole file is the old one. */
-static enum err same_code(struct encoder *x)
+static enum err same_code(struct encoder *x, uint64_t *ret_len)
 {
     op_code(x, (struct bin_op){.kind = BIN_OLD, .len = x->texts.new_size});
-    return mix_encode_end(&x->model->coder);
+    return x->coding->end(x->model, ret_len);
 }
 
 static enum err encode(struct encoder *x, struct bin_index **index, struct bin_chains **chains,
-                       const struct delta_options *options)
+                       const struct delta_options *options, uint64_t *ret_len)
 {
     const struct bin_texts *t = &x->texts;
     if (t->new_size > 0 && t->new_size == t->old_size && memcmp(t->old, t->new, t->new_size) == 0)
-        return same_code(x);
+        return same_code(x, ret_len);
     enum err e = bin_index_make(x->texts.old, x->texts.old_size, options->effort, index);
     if (e == ERR_OK)
         e = bin_chains_make(x->texts.new, x->texts.new_size, (size_t)BATCH * SEGMENT, chains);
@@ -115,11 +123,11 @@ static enum err encode(struct encoder *x, struct bin_index **index, struct bin_c
     x->texts.chains = *chains;
     while (e == ERR_OK && x->start < x->texts.new_size)
         e = batch_code(x, *chains, parallel_threads(options));
-    return e == ERR_OK ? mix_encode_end(&x->model->coder) : e;
+    return e == ERR_OK ? x->coding->end(x->model, ret_len) : e;
 }
 
 enum err bin_encode(const struct bin_pair *pair, const struct delta_options *options, struct progress *progress,
-                    struct mix_pipe sink, uint64_t *ret_len)
+                    struct coded_pipe sink, uint64_t *ret_len)
 {
     struct bin_index *index = NULL;
     struct bin_chains *chains = NULL;
@@ -128,18 +136,13 @@ enum err bin_encode(const struct bin_pair *pair, const struct delta_options *opt
                                   .new = pair->new,
                                   .new_size = pair->new_size,
                                   .effort = options->effort},
-                        .model = bin_model_new(options->effort),
+                        .coding = bin_coding_of(options->effort),
                         .progress = progress};
-    enum err e = ERR_NO_MEMORY;
-    if (x.model != NULL) {
-        mix_encode_start(&x.model->coder, &x.model->tables, sink);
-        e = encode(&x, &index, &chains, options);
-    }
-    if (e == ERR_OK)
-        *ret_len = x.model->coder.written;
+    x.model = x.coding->encoder_new(sink);
+    enum err e = x.model == NULL ? ERR_NO_MEMORY : encode(&x, &index, &chains, options, ret_len);
     bin_index_free(index);
     bin_chains_free(chains);
     bin_ops_free(&x.ops);
-    bin_model_free(x.model);
+    x.coding->free(x.model);
     return e;
 }

@@ -1,7 +1,7 @@
 #pragma once
 /* The stream of ops that bin_decode() rebuilds from. Internal to common/delta. */
 
-#include "common/delta/bin_model.h"
+#include "common/delta/bin_op.h"
 #include "common/delta/parallel.h"
 
 struct bin_pair {
@@ -15,4 +15,4 @@ struct bin_pair {
  * memory: about five times the old size, or 512 MiB, whichever is less, and up to 800 MiB for the new file.
  * ERR_NO_MEMORY and what the sink says. */
 [[nodiscard]] enum err bin_encode(const struct bin_pair *pair, const struct delta_options *options,
-                                  struct progress *progress, struct mix_pipe sink, uint64_t *ret_len);
+                                  struct progress *progress, struct coded_pipe sink, uint64_t *ret_len);

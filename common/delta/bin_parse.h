@@ -2,7 +2,7 @@
 /* Finds out how to tell a part of the new file by ops. Only for creating deltas. Internal to common/delta. */
 
 #include "common/delta/bin_index.h"
-#include "common/delta/bin_model.h"
+#include "common/delta/bin_op.h"
 
 struct bin_texts {
     const uint8_t *old;

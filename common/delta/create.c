@@ -130,7 +130,7 @@ static enum err rest_encode(struct creation *c)
     pair.old_size = (size_t)old.size;
     pair.new_size = (size_t) new.size;
     if (e == ERR_OK && pair.new_size > 0)
-        e = bin_encode(&pair, c->options, &c->progress, (struct mix_pipe){.write = append, .user = c}, &len);
+        e = bin_encode(&pair, c->options, &c->progress, (struct coded_pipe){.write = append, .user = c}, &len);
     c->head.rest_coded = (int64_t)len;
     return e;
 }
@@ -221,7 +221,7 @@ static enum err trial(struct creation *c)
     struct bin_pair pair = {
         .old = c->files.old, .old_size = c->files.old_size, .new = c->files.new, .new_size = c->files.new_size};
     cleanup_buf struct buf coded = BUF_INIT((size_t)(c->at - FORMAT_HEAD)); /* more would not be shorter */
-    struct mix_pipe pipe = {.write = trial_write, .user = &coded};
+    struct coded_pipe pipe = {.write = trial_write, .user = &coded};
     uint64_t len = 0;
     enum err e = bin_encode(&pair, c->options, &c->progress, pipe, &len);
     if (e == ERR_TOO_LARGE)

@@ -1,5 +1,5 @@
 #pragma once
-/* The delta file: a head of fixed size, a directory of tensors, the coded bytes of all that is no tensor (bin_model.h)
+/* The delta file: a head of fixed size, a directory of tensors, the coded bytes of all that is no tensor (bin_op.h)
  * and of the tensors (tensors.h), and notes about them. docs/design/delta.md has the layout. Internal to common/delta.
  */
 

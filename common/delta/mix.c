@@ -33,7 +33,7 @@ static void interval_start(struct mix_coder *c)
         c->code = c->code << 8 | mix_byte_in(c);
 }
 
-static void coder_start(struct mix_coder *c, const struct mix_tables *tables, struct mix_pipe pipe)
+static void coder_start(struct mix_coder *c, const struct mix_tables *tables, struct coded_pipe pipe)
 {
     c->error = ERR_OK;
     c->pipe = pipe;
@@ -45,14 +45,14 @@ static void coder_start(struct mix_coder *c, const struct mix_tables *tables, st
     c->inverse = tables->inverse;
 }
 
-void mix_encode_start(struct mix_coder *c, const struct mix_tables *tables, struct mix_pipe pipe)
+void mix_encode_start(struct mix_coder *c, const struct mix_tables *tables, struct coded_pipe pipe)
 {
     coder_start(c, tables, pipe);
     c->encoding = true;
     interval_start(c);
 }
 
-void mix_decode_start(struct mix_coder *c, const struct mix_tables *tables, struct mix_pipe pipe, uint64_t len)
+void mix_decode_start(struct mix_coder *c, const struct mix_tables *tables, struct coded_pipe pipe, uint64_t len)
 {
     coder_start(c, tables, pipe);
     c->encoding = false;

@@ -3,27 +3,19 @@
  * that a model cannot differ between the two: each takes the bit and returns it, and when decoding the argument does
  * not count. Integers only: the same on every machine. Internal to common/delta. */
 
-#include "common/base/err.h"
+#include "common/delta/pipe.h"
 
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 
 enum { MIX_BUFFER = 32 * 1024, MIX_INPUTS_MAX = 6, MIX_OVERRUN_MAX = 8 };
-
-/* Where coded bytes go to, or come from. One of the two is set. */
-struct mix_pipe {
-    enum err (*write)(void *user, const void *bytes, size_t len);
-    enum err (*read)(void *user, void *bytes, size_t len); /* exactly len */
-    void *user;
-};
 
 /* One coder; one owner. After an error it goes on with zeros, and the error is kept. */
 struct mix_coder {
     bool encoding;
     uint32_t low, high, code;
     enum err error;
-    struct mix_pipe pipe;
+    struct coded_pipe pipe;
     uint64_t left;    /* decoding: bytes that the pipe still has */
     uint64_t written; /* encoding: bytes that went out */
     unsigned overrun; /* decoding: bytes that were wanted beyond the end */
@@ -42,9 +34,9 @@ struct mix_tables {
 };
 void mix_tables_make(struct mix_tables *t);
 
-void mix_encode_start(struct mix_coder *c, const struct mix_tables *tables, struct mix_pipe pipe);
+void mix_encode_start(struct mix_coder *c, const struct mix_tables *tables, struct coded_pipe pipe);
 /* len: of the coded bytes; all of them are read by the time mix_decode_end() returns. */
-void mix_decode_start(struct mix_coder *c, const struct mix_tables *tables, struct mix_pipe pipe, uint64_t len);
+void mix_decode_start(struct mix_coder *c, const struct mix_tables *tables, struct coded_pipe pipe, uint64_t len);
 /* The kept error, or that of the last bytes. */
 [[nodiscard]] enum err mix_encode_end(struct mix_coder *c);
 [[nodiscard]] enum err mix_decode_end(struct mix_coder *c);

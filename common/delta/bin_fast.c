@@ -1,0 +1,475 @@
+#include "common/delta/bin_fast.h"
+
+#include "common/delta/bin_index.h"
+#include "common/delta/symbol_coder.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* How fast tables learn: a share of 1 / 2^n. Differences of one place are like those just before. */
+enum { SLOW = 6, QUICK = 5 };
+
+/* Where an op begins: its kind, and of copies of the old file their alignment. */
+enum {
+    OP_LITERALS,
+    OP_SELF_AGAIN, /* the last distance */
+    OP_SELF,
+    OP_OLD,                              /* and one of the aligns, or a step forward or back from the last one */
+    OP_APPROX = OP_OLD + BIN_ALIGNS + 2, /* the same */
+    OP_STORED = OP_APPROX + BIN_ALIGNS + 2,
+    OPS
+};
+_Static_assert((int)OPS <= (int)SYMBOLS, "one symbol tells them apart");
+
+enum {
+    DIRECT = 12,        /* numbers below that are one symbol */
+    DISTANCES = 4,      /* tables for copies of the new file, by length */
+    LENGTH_SYMBOLS = 4, /* of an offset: 60 bits are enough for any file */
+    LENGTHS = LENGTH_SYMBOLS * (SYMBOLS - 1) + 1,
+    GROUP_MAX = 4,   /* differing bytes in a row that are told apart: an operand */
+    OLD_CLASSES = 5, /* of old bytes under a difference */
+    ENDS = 3         /* kinds of bytes that a carry goes through: zero (or one more), all ones, others */
+};
+
+/* Numbers of any size, as a bit length, the bits behind the highest, raw ones and the four lowest. */
+struct offset {
+    struct symbols length[LENGTH_SYMBOLS], top[LENGTHS], low[4];
+};
+
+/* Numbers that are small most often; the first symbol is in a table of its own. */
+struct number {
+    struct symbols little, middle[2], large[2];
+    struct offset rest;
+};
+
+/* A byte: the higher half, and the lower one behind each of it. */
+struct byte {
+    struct symbols high, low[SYMBOLS];
+};
+
+/* Inside a copy with differences. */
+struct differences {
+    bool told;      /* how many bytes are equal before the next difference */
+    uint64_t equal; /* those that are left */
+    unsigned group; /* differing bytes in a row, to GROUP_MAX; 0: none yet */
+    bool near;      /* one equal byte was before them */
+    uint8_t last;   /* difference */
+};
+
+/* The tables, which all begin alike. */
+struct tables {
+    struct symbols op[BIN_KINDS][4];
+    struct symbols literals[BIN_KINDS], self[2], old[BIN_ALIGNS + 1], approx[BIN_ALIGNS + 1], stored;
+    struct number literals_len, self_len, old_len, approx_len, stored_len, equal_len;
+    struct offset distance[DISTANCES], step;
+    struct byte literal[256];
+    struct symbols equal_first, equal[GROUP_MAX][2][ENDS][ENDS];
+    struct byte difference[GROUP_MAX][OLD_CLASSES];
+};
+
+struct bin_fast {
+    struct symbol_coder coder;
+    struct tables tables;
+    /* what was before */
+    enum bin_kind last_kind;
+    unsigned last_class; /* how long it was */
+    uint8_t last_byte;
+    int64_t last_distance;
+    struct bin_aligns aligns;
+    struct differences differences;
+};
+
+/* ---- numbers ---- */
+
+[[gnu::always_inline]] static inline uint64_t offset_code(struct symbol_state *s, const bool encoding, uint64_t value,
+                                                          struct offset *offset)
+{
+    const unsigned bits = value == 0 ? 0 : 64 - (unsigned)__builtin_clzll(value);
+    unsigned length = 0;
+    for (size_t i = 0; i < LENGTH_SYMBOLS; i++) {
+        const unsigned more = bits - length < SYMBOLS - 1 ? bits - length : SYMBOLS - 1;
+        const unsigned symbol = symbol_code(s, encoding, more, &offset->length[i], SLOW);
+        length += symbol;
+        if (symbol < SYMBOLS - 1)
+            break;
+    }
+    if (length < 2)
+        return length;
+    unsigned left = length - 1; /* bits behind the highest */
+    unsigned count = left < 4 ? left : 4;
+    left -= count;
+    uint64_t out = (uint64_t)1 << count | symbol_code(s, encoding, (unsigned)(value >> left) & ((1u << count) - 1),
+                                                      &offset->top[length], SLOW);
+    const unsigned low = left < 4 ? left : 4;
+    while (left > low) {
+        count = left - low < SYMBOL_RAW_BITS ? left - low : SYMBOL_RAW_BITS;
+        left -= count;
+        out = out << count | symbol_raw(s, encoding, (unsigned)(value >> left) & ((1u << count) - 1), count);
+    }
+    if (low == 0)
+        return out;
+    return out << low | symbol_code(s, encoding, (unsigned)value & ((1u << low) - 1), &offset->low[low - 1], SLOW);
+}
+
+[[gnu::always_inline]] static inline uint64_t number_code(struct symbol_state *s, const bool encoding, uint64_t value,
+                                                          struct symbols *first, struct number *number, int8_t slowest)
+{
+    enum { LITTLE = DIRECT + 16, MIDDLE = LITTLE + 256, LARGE = MIDDLE + 65536 };
+    unsigned symbol = value < DIRECT   ? (unsigned)value
+                      : value < LITTLE ? DIRECT
+                      : value < MIDDLE ? DIRECT + 1
+                      : value < LARGE  ? DIRECT + 2
+                                       : DIRECT + 3;
+    symbol = symbol_code(s, encoding, symbol, first, slowest);
+    if (symbol < DIRECT)
+        return symbol;
+    if (symbol == DIRECT)
+        return DIRECT + symbol_code(s, encoding, (unsigned)value - DIRECT, &number->little, SLOW);
+    if (symbol == DIRECT + 3)
+        return LARGE + offset_code(s, encoding, value - LARGE, &number->rest);
+    const bool is_large = symbol == DIRECT + 2;
+    const unsigned base = is_large ? MIDDLE : LITTLE;
+    const unsigned part = ((unsigned)value - base) >> (is_large ? 8 : 0);
+    struct symbols *tables = is_large ? number->large : number->middle;
+    unsigned out = symbol_code(s, encoding, part >> 4 & 15, &tables[0], SLOW) << 4;
+    out |= symbol_code(s, encoding, part & 15, &tables[1], SLOW);
+    if (is_large)
+        out = out << 8 | symbol_raw(s, encoding, ((unsigned)value - base) & 255, 8);
+    return base + out;
+}
+
+/* ---- ops ---- */
+
+/* The first symbol, and which of the aligns it is. */
+static unsigned op_symbol(const struct bin_fast *m, int64_t position, const struct bin_op *op)
+{
+    switch (op->kind) {
+    case BIN_LITERALS:
+        return OP_LITERALS;
+    case BIN_SELF:
+        return op->from == m->last_distance ? OP_SELF_AGAIN : OP_SELF;
+    case BIN_OLD:
+    case BIN_APPROX: {
+        const int64_t align = op->from - position;
+        unsigned which = (unsigned)bin_aligns_find(&m->aligns, align);
+        which += which == BIN_ALIGNS && align < m->aligns.last[0];
+        return (op->kind == BIN_OLD ? OP_OLD : OP_APPROX) + which;
+    }
+    default:
+        return OP_STORED;
+    }
+}
+
+static enum bin_kind op_kind(unsigned symbol)
+{
+    return symbol == OP_LITERALS ? BIN_LITERALS
+           : symbol <= OP_SELF   ? BIN_SELF
+           : symbol < OP_APPROX  ? BIN_OLD
+           : symbol < OP_STORED  ? BIN_APPROX
+           : symbol == OP_STORED ? BIN_STORED
+                                 : BIN_KINDS;
+}
+
+/* The tables for how long an op is. */
+static void len_tables(struct bin_fast *m, unsigned symbol, struct symbols **ret_first, struct number **ret_number)
+{
+    struct tables *t = &m->tables;
+    if (symbol == OP_LITERALS) {
+        *ret_first = &t->literals[m->last_kind];
+        *ret_number = &t->literals_len;
+    } else if (symbol <= OP_SELF) {
+        *ret_first = &t->self[symbol - OP_SELF_AGAIN];
+        *ret_number = &t->self_len;
+    } else if (symbol < OP_STORED) {
+        const bool old = symbol < OP_APPROX;
+        const unsigned which = symbol - (old ? OP_OLD : OP_APPROX);
+        *ret_first = (old ? t->old : t->approx) + (which < BIN_ALIGNS ? which : BIN_ALIGNS);
+        *ret_number = old ? &t->old_len : &t->approx_len;
+    } else {
+        *ret_first = &t->stored;
+        *ret_number = &t->stored_len;
+    }
+}
+
+static unsigned len_class(uint64_t len)
+{
+    return len < 5 ? 0 : len < 7 ? 1 : len < 12 ? 2 : 3;
+}
+
+/* Distance - 1 of a copy of the new file. */
+[[gnu::always_inline]] static inline void self_code(struct bin_fast *m, struct symbol_state *s, const bool encoding,
+                                                    unsigned symbol, struct bin_op *op)
+{
+    if (symbol == OP_SELF)
+        m->last_distance =
+            (int64_t)offset_code(s, encoding, (uint64_t)op->from - 1, &m->tables.distance[len_class(op->len)]) + 1;
+    op->from = m->last_distance;
+}
+
+[[gnu::always_inline]] static inline void old_code(struct bin_fast *m, struct symbol_state *s, const bool encoding,
+                                                   unsigned which, int64_t position, struct bin_op *op)
+{
+    uint64_t align = (uint64_t)m->aligns.last[which < BIN_ALIGNS ? which : 0];
+    if (which >= BIN_ALIGNS) { /* all bits turned: a step back is a number from 0 on */
+        const uint64_t turn = which == BIN_ALIGNS ? 0 : UINT64_MAX;
+        align += offset_code(s, encoding, ((uint64_t)(op->from - position) - align) ^ turn, &m->tables.step) ^ turn;
+    }
+    bin_aligns_front(&m->aligns, (int64_t)align, which);
+    op->from = (int64_t)(align + (uint64_t)position);
+}
+
+[[gnu::always_inline]] static inline void op_code(struct bin_fast *m, const bool encoding, int64_t position,
+                                                  struct bin_op *op)
+{
+    struct symbol_state s = m->coder.state;
+    struct symbols *first = NULL;
+    struct number *number = NULL;
+    symbol_coder_turn(&m->coder, &s, encoding);
+    const unsigned symbol = symbol_code(&s, encoding, encoding ? op_symbol(m, position, op) : 0,
+                                        &m->tables.op[m->last_kind][m->last_class], SLOW);
+    op->kind = op_kind(symbol);
+    len_tables(m, symbol, &first, &number);
+    op->len = number_code(&s, encoding, op->len - 1, first, number, SLOW) + 1;
+    if (op->kind == BIN_SELF)
+        self_code(m, &s, encoding, symbol, op);
+    if (op->kind == BIN_OLD || op->kind == BIN_APPROX)
+        old_code(m, &s, encoding, symbol - (op->kind == BIN_OLD ? OP_OLD : OP_APPROX), position, op);
+    m->last_kind = op->kind == BIN_KINDS ? BIN_LITERALS : op->kind;
+    m->last_class = op->kind == BIN_LITERALS ? 0 : len_class(op->len);
+    m->coder.state = s;
+}
+
+static void fast_op(void *model, int64_t position, struct bin_op *op)
+{
+    struct bin_fast *m = model;
+    if (m->coder.encoding)
+        op_code(m, true, position, op);
+    else
+        op_code(m, false, position, op);
+}
+
+/* ---- bytes ---- */
+
+[[gnu::always_inline]] static inline uint8_t byte_code(struct symbol_state *s, const bool encoding, uint8_t byte,
+                                                       struct byte *tables, int8_t slowest)
+{
+    const unsigned high = symbol_code(s, encoding, byte >> 4, &tables->high, slowest);
+    return (uint8_t)(high << 4 | symbol_code(s, encoding, byte & 15, &tables->low[high], slowest));
+}
+
+[[gnu::always_inline]] static inline void literals_code(struct bin_fast *m, const bool encoding, const uint8_t *new,
+                                                        uint8_t *ret_new, size_t len)
+{
+    struct symbol_state s = m->coder.state;
+    uint8_t last = m->last_byte;
+    for (size_t i = 0; i < len; i++) {
+        symbol_coder_turn(&m->coder, &s, encoding);
+        last = byte_code(&s, encoding, encoding ? new[i] : 0, &m->tables.literal[last], SLOW);
+        if (!encoding)
+            ret_new[i] = last;
+    }
+    m->last_byte = last;
+    m->coder.state = s;
+}
+
+static void fast_literals(void *model, const uint8_t *new, uint8_t *ret_new, size_t len, uint8_t old)
+{
+    (void)old;
+    if (new != NULL)
+        literals_code(model, true, new, NULL, len);
+    else
+        literals_code(model, false, NULL, ret_new, len);
+}
+
+static void fast_copied(void *model, const uint8_t *bytes, size_t len, const struct bin_op *op)
+{
+    struct bin_fast *m = model;
+    (void)op;
+    m->last_byte = bytes[len - 1];
+}
+
+/* ---- copies with differences ---- */
+
+static void fast_approx_start(void *model)
+{
+    struct bin_fast *m = model;
+    m->differences = (struct differences){0};
+}
+
+static unsigned end_of(uint8_t byte, uint8_t one)
+{
+    return byte == one ? 0 : byte == 0xff ? 1 : 2;
+}
+
+/* old: the next old byte. */
+static struct symbols *equal_table(struct tables *t, const struct differences *d, uint8_t old)
+{
+    return d->group == 0 ? &t->equal_first : &t->equal[d->group - 1][d->near][end_of(old, 0)][end_of(d->last, 1)];
+}
+
+static struct byte *difference_table(struct tables *t, const struct differences *d, uint8_t old)
+{
+    const unsigned class = old == 0 ? 0 : old < 16 ? 1 : old < 0xf0 ? 2 : old < 0xff ? 3 : 4;
+    return &t->difference[d->group - 1][class];
+}
+
+/* How many bytes are equal before the next one that is not. left: to the end of the op. */
+[[gnu::always_inline]] static inline void equal_code(struct bin_fast *m, struct symbol_state *s, const bool encoding,
+                                                     struct differences *d, uint64_t equal, uint8_t old, uint64_t left)
+{
+    equal = number_code(s, encoding, equal, equal_table(&m->tables, d, old), &m->tables.equal_len, QUICK);
+    if (equal > left) {
+        m->coder.error = m->coder.error == ERR_OK ? ERR_CORRUPT : m->coder.error;
+        equal = left;
+    }
+    if (equal > 0) {
+        d->group = 1;
+        d->near = equal == 1;
+    } else {
+        d->group += d->group < GROUP_MAX;
+    }
+    d->equal = equal;
+    d->told = true;
+}
+
+/* Most stretches are short: sixteen bytes at once then, where there is room behind them. */
+static void equal_copy(uint8_t *to, const uint8_t *from, size_t len, size_t room)
+{
+    if (len <= 16 && room >= 16)
+        memcpy(to, from, 16);
+    else
+        memcpy(to, from, len);
+}
+
+[[gnu::always_inline]] static inline void approx_code(struct bin_fast *m, const bool encoding, const uint8_t *old,
+                                                      const uint8_t *new, uint8_t *ret_new, size_t len, uint64_t left)
+{
+    struct symbol_state s = m->coder.state;
+    struct differences d = m->differences;
+    for (size_t i = 0; i < len;) {
+        if (!d.told) {
+            symbol_coder_turn(&m->coder, &s, encoding);
+            const uint64_t equal = encoding ? bin_common(old + i, new + i, len - i) : 0;
+            equal_code(m, &s, encoding, &d, equal, old[i], left - i);
+        }
+        const size_t n = d.equal < len - i ? (size_t)d.equal : len - i;
+        if (!encoding)
+            equal_copy(ret_new + i, old + i, n, len - i);
+        i += n;
+        d.equal -= n;
+        if (i == len)
+            break;
+        d.last = byte_code(&s, encoding, encoding ? (uint8_t)(new[i] - old[i]) : 0,
+                           difference_table(&m->tables, &d, old[i]), QUICK);
+        if (!encoding)
+            ret_new[i] = (uint8_t)(old[i] + d.last);
+        d.told = false;
+        i++;
+    }
+    m->differences = d;
+    m->coder.state = s;
+}
+
+static void fast_approx(void *model, const uint8_t *old, const uint8_t *new, uint8_t *ret_new, size_t len,
+                        uint64_t left)
+{
+    if (new != NULL)
+        approx_code(model, true, old, new, NULL, len, left);
+    else
+        approx_code(model, false, old, NULL, ret_new, len, left);
+}
+
+/* ---- all ---- */
+
+static size_t fast_memory(void)
+{
+    return sizeof(struct bin_fast) + symbol_coder_memory();
+}
+
+static void fast_free(void *model)
+{
+    struct bin_fast *m = model;
+    if (m != NULL)
+        symbol_coder_free(&m->coder);
+    free(m);
+}
+
+static struct bin_fast *fast_new(void)
+{
+    struct bin_fast *m = calloc(1, sizeof *m);
+    if (m == NULL)
+        return NULL;
+    _Static_assert(sizeof m->tables % sizeof(struct symbols) == 0, "nothing but tables");
+    symbols_start((struct symbols *)&m->tables, sizeof m->tables / sizeof(struct symbols));
+    bin_aligns_start(&m->aligns);
+    return m;
+}
+
+static void *fast_encoder_new(struct coded_pipe pipe)
+{
+    struct bin_fast *m = fast_new();
+    if (m == NULL || symbol_encode_start(&m->coder, pipe) == ERR_OK)
+        return m;
+    fast_free(m);
+    return NULL;
+}
+
+static void *fast_decoder_new(struct coded_pipe pipe, uint64_t len)
+{
+    struct bin_fast *m = fast_new();
+    if (m == NULL || symbol_decode_start(&m->coder, pipe, len) == ERR_OK)
+        return m;
+    fast_free(m);
+    return NULL;
+}
+
+static enum err fast_error(const void *model)
+{
+    return ((const struct bin_fast *)model)->coder.error;
+}
+
+static enum err fast_end(void *model, uint64_t *ret_written)
+{
+    struct bin_fast *m = model;
+    if (!m->coder.encoding)
+        return symbol_decode_end(&m->coder);
+    const enum err e = symbol_encode_end(&m->coder);
+    *ret_written = m->coder.written;
+    return e;
+}
+
+static void fast_stored_start(void *model)
+{
+    symbol_plain_start(&((struct bin_fast *)model)->coder);
+}
+
+static void fast_stored_write(void *model, const uint8_t *bytes, size_t len)
+{
+    symbol_plain_write(&((struct bin_fast *)model)->coder, bytes, len);
+}
+
+static void fast_stored_read(void *model, uint8_t *ret_bytes, size_t len)
+{
+    symbol_plain_read(&((struct bin_fast *)model)->coder, ret_bytes, len);
+}
+
+static void fast_stored_end(void *model)
+{
+    (void)model; /* the next block begins by itself */
+}
+
+const struct bin_coding bin_fast_coding = {.memory = fast_memory,
+                                           .encoder_new = fast_encoder_new,
+                                           .decoder_new = fast_decoder_new,
+                                           .free = fast_free,
+                                           .error = fast_error,
+                                           .end = fast_end,
+                                           .op = fast_op,
+                                           .literals = fast_literals,
+                                           .approx_start = fast_approx_start,
+                                           .approx = fast_approx,
+                                           .stored_start = fast_stored_start,
+                                           .stored_write = fast_stored_write,
+                                           .stored_read = fast_stored_read,
+                                           .stored_end = fast_stored_end,
+                                           .copied = fast_copied};
