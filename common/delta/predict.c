@@ -1,14 +1,8 @@
-#include "common/delta/predict.h"
-
-#include <math.h>
-#include <string.h>
+#include "common/delta/predict_lines.h"
 
 double predict_power(int exponent)
 {
-    const uint64_t bits = (uint64_t)(exponent + 1023) << 52;
-    double value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
+    return numbers_power(exponent);
 }
 
 struct residual_numbers predict_numbers(const struct plan *plan, enum tensor_type type)
@@ -32,157 +26,146 @@ void predict_row(const struct plan *plan, const int64_t *factors, struct plan_ro
         ret_row->down[i] = (double)factors[i] * predict_power(plan->exponents[i]);
 }
 
-/* Σ of the components, in their order. */
-static void update_line(const struct plan *plan, const struct plan_row *row, size_t cols, size_t column, size_t count,
-                        double *ret_update)
+/* What is not on a grid. Returns whether there are hints. */
+ALWAYS_INLINE bool moved_piece(const struct plan *plan, const struct plan_row *row, enum tensor_type type, size_t count,
+                               const int64_t *old, struct predict_scratch *scratch, double *values,
+                               const double *update, int64_t *ret_predicted, uint8_t *ret_hint)
 {
-    memset(ret_update, 0, count * sizeof *ret_update);
-    for (unsigned i = 0; i < plan->rank; i++) {
-        const double down = row->down[i];
-        const float *across = plan->across + i * cols + column;
-        if (down == 0)
-            continue;
-        for (size_t j = 0; j < count; j++)
-            ret_update[j] += down * (double)across[j];
+    if (plan->base == BASE_DECAY) {
+        decay_line(plan->decay, plan->decay_steps, count, old, scratch->rounded);
+        old = scratch->rounded;
     }
-}
-
-/* All steps of a whole line side by side: they depend on each other, the elements do not. */
-static void decay_line(const struct plan *plan, size_t count, const int64_t *old, struct predict_scratch *scratch,
-                       int64_t *ret_decayed)
-{
-    float values[RESIDUAL_LINE_MAX];
-    numbers_values(TENSOR_F32, old, count, scratch->values);
-    for (size_t j = 0; j < count; j++)
-        values[j] = (float)scratch->values[j];
-    for (uint32_t step = 0; step < plan->decay_steps; step++)
-        for (size_t j = 0; j < count; j++)
-            values[j] *= plan->decay;
-    for (size_t j = 0; j < count; j++)
-        scratch->values[j] = (double)values[j];
-    numbers_round(TENSOR_F32, scratch->values, count, ret_decayed);
-    const struct residual_numbers numbers = numbers_of(TENSOR_F32);
-    for (size_t j = 0; j < count; j++)
-        if (numbers_is_special(numbers, old[j]))
-            ret_decayed[j] = old[j];
-}
-
-/* Floats that move: old * scale + update. Numbers that are none stay what they were. */
-static void float_line(const struct plan *plan, const struct plan_row *row, enum tensor_type type, size_t count,
-                       const int64_t *old, struct predict_scratch *scratch, int64_t *ret_predicted)
-{
-    if (plan->base == BASE_DECAY)
-        decay_line(plan, count, old, scratch, ret_predicted);
-    else
-        memcpy(ret_predicted, old, count * sizeof *old);
-    if (!plan->row_scale && plan->rank == 0)
-        return;
-    numbers_values(type, ret_predicted, count, scratch->values);
-    for (size_t j = 0; j < count; j++)
-        scratch->values[j] = scratch->values[j] * row->scale + (plan->rank != 0 ? scratch->update[j] : 0);
-    numbers_round(type, scratch->values, count, ret_predicted);
-    const struct residual_numbers numbers = numbers_of(type);
-    for (size_t j = 0; j < count; j++)
-        if (numbers_is_special(numbers, old[j]))
-            ret_predicted[j] = old[j];
-}
-
-/* Where the update pushes, and how hard: steps of a tenth of the typical one. Updates of optimizers have an upper end,
- * and what is near it is surer. */
-static void push_line(const struct plan *plan, size_t count, const double *update, uint8_t *ret_hint)
-{
-    const double unit = 14 / (double)plan->typical;
-    for (size_t j = 0; j < count; j++) {
-        const double push = update[j] * unit;
-        const int steps = (int)(push < -31 ? -31 : push > 31 ? 31 : push);
-        ret_hint[j] = (uint8_t)(32 + steps);
-    }
-}
-
-/* Small integers: the nearest one, and as a hint on which side of it the exact value lies, in 1/16, and its size: how
- * many of the limits it reaches. */
-static void integer_line(enum tensor_type type, size_t count, const double *exact, const double limits[3],
-                         int64_t *ret_predicted, uint8_t *ret_hint)
-{
-    const struct numbers_bounds bounds = numbers_bounds_of(type);
-    for (size_t j = 0; j < count; j++) {
-        const double nearest = numbers_nearest(bounds, exact[j]);
-        const double beside = (exact[j] - nearest + 0.5) * 16;
-        const double side = beside > 0 ? beside < 15 ? beside : 15 : 0;
-        const double size = fabs(nearest);
-        const int class = (size >= limits[0]) + (size >= limits[1]) + (size >= limits[2]);
-        ret_predicted[j] = (int32_t)nearest;
-        ret_hint[j] = (uint8_t)((int32_t)side * 4 + class);
-    }
-}
-
-static bool grid_line(const struct plan *plan, enum tensor_type type, size_t count, const int64_t *old,
-                      struct predict_scratch *scratch, int64_t *ret_predicted, uint8_t *ret_hint)
-{
-    if (plan->rank != 0) {
-        integer_line(TENSOR_I32, count, scratch->update, (const double[]){1, 2, 3}, ret_predicted, ret_hint);
+    if (type == TENSOR_I8 || type == TENSOR_U8) {
+        const struct integer_rules rules = {numbers_bounds_of(type), {0, 15}, {8, 32, 127}};
+        integers_move(row->ratio, plan->offset, count, old, update, values);
+        integers_line(&rules, count, values, ret_predicted, ret_hint);
         return true;
     }
-    memset(ret_predicted, 0, count * sizeof *ret_predicted);
-    const struct residual_numbers numbers = numbers_of(type);
-    for (size_t j = 0; j < count; j++) {
-        const int exponent = (int)((uint64_t)(old[j] ^ (old[j] >> 63)) >> numbers.mantissa);
-        const int below = numbers.bias + 2 - exponent;
-        ret_hint[j] = (uint8_t)(below < 0 ? 0 : below > RESIDUAL_HINT_MAX ? RESIDUAL_HINT_MAX : below);
+    if (!numbers_are_floats(type) || (!plan->row_scale && plan->rank == 0)) {
+        memcpy(ret_predicted, old, count * sizeof *old);
+        return false;
     }
-    return true;
+    floats_line(type, row->scale, count, old, update, ret_predicted);
+    if (plan->rank != 0)
+        push_line(plan, (struct numbers_bounds){-31, 31}, count, update, ret_hint);
+    return plan->rank != 0;
 }
 
-bool predict_line(const struct plan *plan, const struct plan_row *row, enum tensor_type type, size_t cols,
-                  size_t column, size_t count, const int64_t *old, struct predict_scratch *scratch,
-                  int64_t *ret_predicted, uint8_t *ret_hint)
+/* At most LINES_PIECE elements. */
+ALWAYS_INLINE bool line_piece(const struct plan *plan, const struct plan_row *row, enum tensor_type type, size_t count,
+                              const int64_t *old, struct predict_scratch *scratch, double *values, const double *update,
+                              int64_t *ret_predicted, uint8_t *ret_hint)
 {
-    if (plan->rank != 0)
-        update_line(plan, row, cols, column, count, scratch->update);
     switch (plan->base) {
     case BASE_NOTHING:
         memset(ret_predicted, 0, count * sizeof *ret_predicted);
         return false;
     case BASE_GRID:
-        return grid_line(plan, type, count, old, scratch, ret_predicted, ret_hint);
+        if (plan->rank != 0) {
+            const struct integer_rules rules = {numbers_bounds_of(TENSOR_I32), {0, 15}, {1, 2, 3}};
+            integers_line(&rules, count, update, ret_predicted, ret_hint);
+        } else {
+            memset(ret_predicted, 0, count * sizeof *ret_predicted);
+            exponents_line(numbers_of(type), count, old, ret_hint);
+        }
+        return true;
     case BASE_DECAY:
     case BASE_OLD:
         break;
     }
-    if (numbers_are_floats(type)) {
-        float_line(plan, row, type, count, old, scratch, ret_predicted);
-        if (plan->rank != 0)
-            push_line(plan, count, scratch->update, ret_hint);
-        return plan->rank != 0;
-    }
-    if (type != TENSOR_I8 && type != TENSOR_U8) {
-        memcpy(ret_predicted, old, count * sizeof *old);
-        return false;
-    }
-    for (size_t j = 0; j < count; j++)
-        scratch->values[j] = (int32_t)old[j] * row->ratio + plan->offset + (plan->rank != 0 ? scratch->update[j] : 0);
-    integer_line(type, count, scratch->values, (const double[]){8, 32, 127}, ret_predicted, ret_hint);
-    return true;
+    return moved_piece(plan, row, type, count, old, scratch, values, update, ret_predicted, ret_hint);
 }
 
-/* The numbers that q steps of a grid lead to. */
-static void grid_apply(const struct plan *plan, enum tensor_type type, size_t count, const int64_t *old,
-                       const int64_t *steps, struct predict_scratch *scratch, int64_t *ret_new)
+ALWAYS_INLINE bool line_pieces(const struct plan *plan, const struct plan_row *row, enum tensor_type type, size_t cols,
+                               size_t column, size_t count, const int64_t *old, struct predict_scratch *scratch,
+                               int64_t *ret_predicted, uint8_t *ret_hint)
 {
-    const double unit = predict_power(plan->grid_exponent);
-    numbers_values(type, old, count, scratch->values);
-    for (size_t j = 0; j < count; j++)
-        scratch->values[j] += (double)steps[j] * unit;
-    numbers_round(type, scratch->values, count, scratch->rounded);
-    for (size_t j = 0; j < count; j++)
-        ret_new[j] = steps[j] == 0 ? old[j] : scratch->rounded[j];
+    bool hinted = false;
+    for (size_t at = 0; at < count; at += LINES_PIECE) {
+        const size_t part = count - at < LINES_PIECE ? count - at : LINES_PIECE;
+        update_line(plan, row, cols, column + at, part, scratch->update + at);
+        hinted = line_piece(plan, row, type, part, old + at, scratch, scratch->values + at, scratch->update + at,
+                            ret_predicted + at, ret_hint + at);
+    }
+    return hinted;
 }
 
-void predict_finish(const struct plan *plan, enum tensor_type type, size_t count, const int64_t *old,
-                    struct predict_scratch *scratch, int64_t *coded)
+ALWAYS_INLINE void finish_pieces(const struct plan *plan, enum tensor_type type, size_t count, const int64_t *old,
+                                 int64_t *coded)
 {
     if (plan->base == BASE_GRID)
-        grid_apply(plan, type, count, old, coded, scratch, coded);
+        steps_line(type, predict_power(plan->grid_exponent), count, old, coded);
+}
+
+#define LINE_PARAMETERS                                                                                                \
+    const struct plan *plan, const struct plan_row *row, enum tensor_type type, size_t cols, size_t column,            \
+        size_t count, const int64_t *old, struct predict_scratch *scratch, int64_t *ret_predicted, uint8_t *ret_hint
+#define FINISH_PARAMETERS                                                                                              \
+    const struct plan *plan, enum tensor_type type, size_t count, const int64_t *old, int64_t *coded
+
+/* Everything once for every processor, and on x86-64 once more for those with AVX2: twice as wide, the same results, as
+ * nothing is fused. */
+#define CODE_FOR(processor, attribute)                                                                                 \
+    attribute static bool line_##processor(LINE_PARAMETERS)                                                            \
+    {                                                                                                                  \
+        return line_pieces(plan, row, type, cols, column, count, old, scratch, ret_predicted, ret_hint);               \
+    }                                                                                                                  \
+    attribute static void finish_##processor(FINISH_PARAMETERS)                                                        \
+    {                                                                                                                  \
+        finish_pieces(plan, type, count, old, coded);                                                                  \
+    }
+
+CODE_FOR(any, )
+#ifdef __x86_64__
+CODE_FOR(avx2, __attribute__((target("avx2"))))
+#endif
+
+size_t predict_codes(const struct predict_code **ret_codes)
+{
+    static const struct predict_code codes[] = {
+        {line_any, finish_any},
+#ifdef __x86_64__
+        {line_avx2, finish_avx2},
+#endif
+    };
+    *ret_codes = codes;
+#ifdef __x86_64__
+    return __builtin_cpu_supports("avx2") ? 2 : 1;
+#else
+    return 1;
+#endif
+}
+
+bool predict_line(LINE_PARAMETERS)
+{
+    const struct predict_code *codes;
+    const size_t last = predict_codes(&codes) - 1;
+    return codes[last].line(plan, row, type, cols, column, count, old, scratch, ret_predicted, ret_hint);
+}
+
+void predict_finish(FINISH_PARAMETERS)
+{
+    const struct predict_code *codes;
+    const size_t last = predict_codes(&codes) - 1;
+    codes[last].finish(plan, type, count, old, coded);
+}
+
+/* Steps of a grid from old to new. False: some are too many. */
+static bool steps_find(double unit, size_t count, const int64_t *restrict old, const int64_t *restrict new,
+                       const double *restrict old_values, const double *restrict new_values,
+                       int64_t *restrict ret_steps)
+{
+    const struct numbers_bounds all = {-0x1p50, 0x1p50};
+    uint64_t far = 0;
+    for (size_t j = 0; j < count; j++) {
+        const double steps = (new_values[j] - old_values[j]) * unit;
+        const uint64_t turned = (uint64_t)old[j] ^ (uint64_t) new[j];
+        const int64_t moved = (int64_t)(turned | (0 - turned)) >> 63;
+        const int64_t count_of = numbers_nearest(all, steps) & moved;
+        ret_steps[j] = count_of;
+        far |= (uint64_t)(count_of + PREDICT_GRID_MAX) | (uint64_t)(PREDICT_GRID_MAX - count_of);
+    }
+    return far >> 63 == 0;
 }
 
 bool predict_target(const struct plan *plan, enum tensor_type type, size_t count, const int64_t *old,
@@ -192,15 +175,11 @@ bool predict_target(const struct plan *plan, enum tensor_type type, size_t count
         memcpy(ret_coded, new, count * sizeof *new);
         return true;
     }
-    const double unit = predict_power(-plan->grid_exponent);
     numbers_values(type, new, count, scratch->values);
     numbers_values(type, old, count, scratch->update);
-    for (size_t j = 0; j < count; j++) {
-        const double steps = old[j] == new[j] ? 0 : rint((scratch->values[j] - scratch->update[j]) * unit);
-        if (!(fabs(steps) <= PREDICT_GRID_MAX))
-            return false;
-        ret_coded[j] = (int64_t)steps;
-    }
-    grid_apply(plan, type, count, old, ret_coded, scratch, scratch->check);
+    if (!steps_find(predict_power(-plan->grid_exponent), count, old, new, scratch->update, scratch->values, ret_coded))
+        return false;
+    memcpy(scratch->check, ret_coded, count * sizeof *ret_coded);
+    predict_finish(plan, type, count, old, scratch->check);
     return memcmp(scratch->check, new, count * sizeof *new) == 0;
 }

@@ -69,8 +69,18 @@ bool predict_line(const struct plan *plan, const struct plan_row *row, enum tens
                   int64_t *ret_predicted, uint8_t *ret_hint);
 
 /* From what was coded to the ordered integers of the new tensor, in place. */
-void predict_finish(const struct plan *plan, enum tensor_type type, size_t count, const int64_t *old,
-                    struct predict_scratch *scratch, int64_t *coded);
+void predict_finish(const struct plan *plan, enum tensor_type type, size_t count, const int64_t *old, int64_t *coded);
+
+/* The two above are compiled for more than one kind of processor. All give the same; this is for tests. */
+struct predict_code {
+    bool (*line)(const struct plan *plan, const struct plan_row *row, enum tensor_type type, size_t cols, size_t column,
+                 size_t count, const int64_t *old, struct predict_scratch *scratch, int64_t *ret_predicted,
+                 uint8_t *ret_hint);
+    void (*finish)(const struct plan *plan, enum tensor_type type, size_t count, const int64_t *old, int64_t *coded);
+};
+
+/* Those that this processor can run, from the plainest on: at least one. */
+size_t predict_codes(const struct predict_code **ret_codes);
 
 /* The way back: what has to be coded so that predict_finish gives `new`. False: nothing does. */
 bool predict_target(const struct plan *plan, enum tensor_type type, size_t count, const int64_t *old,

@@ -224,7 +224,7 @@ static enum err piece_get(struct tensor_decoder *decoder, const struct tensor_vi
         e = window_room(&decoder->out, bytes, &to);
     if (e != ERR_OK)
         return e;
-    predict_finish(plan, view->type, count, decoder->old, &decoder->scratch, decoder->value);
+    predict_finish(plan, view->type, count, decoder->old, decoder->value);
     numbers_store(view->type, decoder->value, count, to);
     return ERR_OK;
 }

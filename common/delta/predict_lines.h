@@ -1,0 +1,213 @@
+#pragma once
+/* The loops of predict.c over the elements of a line. They are inlined, because predict.c compiles them for more than
+ * one kind of processor, and written so that a compiler does several elements at once with the instructions that every
+ * x86-64 and arm64 has: arrays do not overlap, numbers of up to 32 bits are worked on in 32 bits, what could be a
+ * branch is a mask, bounds are variables (constants make branches again), and bytes are stored by a loop of their own.
+ * Internal to predict.c. */
+
+#include "common/delta/predict.h"
+
+enum { LINES_PIECE = 1024 /* elements at a time, so that they stay in the nearest cache */ };
+
+ALWAYS_INLINE void bytes_store(const int32_t *restrict numbers, size_t count, uint8_t *restrict ret_bytes)
+{
+    for (size_t j = 0; j < count; j++)
+        ret_bytes[j] = (uint8_t)numbers[j];
+}
+
+/* Adds components to the update, in their order; several at once, so that sums stay in registers. first: the update was
+ * nothing before. */
+ALWAYS_INLINE void components_add(unsigned components, bool first, const double *restrict down,
+                                  const float *const restrict *across, size_t count, double *restrict update)
+{
+    for (size_t j = 0; j < count; j++) {
+        double sum = first ? 0 : update[j];
+#pragma GCC unroll 8
+        for (unsigned i = 0; i < components; i++)
+            sum += down[i] * (double)across[i][j];
+        update[j] = sum;
+    }
+}
+
+/* Σ of the components, in their order. Those with a factor of 0 are left out: they add 0 or -0, and a sum that began
+ * with 0 is never -0. */
+ALWAYS_INLINE void update_line(const struct plan *plan, const struct plan_row *row, size_t cols, size_t column,
+                               size_t count, double *restrict ret_update)
+{
+    double down[PREDICT_RANK_MAX + 1];
+    const float *across[PREDICT_RANK_MAX + 1];
+    unsigned used = 0;
+    for (unsigned i = 0; i < plan->rank; i++) {
+        down[used] = row->down[i];
+        across[used] = plan->across + i * cols + column;
+        used += row->down[i] != 0;
+    }
+    if (used == 0)
+        memset(ret_update, 0, count * sizeof *ret_update);
+    for (unsigned i = 0; i < used;) {
+        const unsigned left = used - i, taken = left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
+        const bool first = i == 0;
+        switch (taken) {
+        case 8:
+            components_add(8, first, down + i, across + i, count, ret_update);
+            break;
+        case 4:
+            components_add(4, first, down + i, across + i, count, ret_update);
+            break;
+        case 2:
+            components_add(2, first, down + i, across + i, count, ret_update);
+            break;
+        default:
+            components_add(1, first, down + i, across + i, count, ret_update);
+            break;
+        }
+        i += taken;
+    }
+}
+
+/* Every step of a whole line side by side: they depend on each other, the elements do not. */
+ALWAYS_INLINE void decay_line(float decay, uint32_t steps, size_t count, const int64_t *restrict old,
+                              int64_t *restrict ret_decayed)
+{
+    float values[LINES_PIECE];
+    for (size_t j = 0; j < count; j++)
+        values[j] = (float)numbers_value(NUMBERS_F32, old[j]);
+    for (uint32_t step = 0; step < steps; step++)
+        for (size_t j = 0; j < count; j++)
+            values[j] *= decay;
+    for (size_t j = 0; j < count; j++) {
+        const int32_t finite = (int32_t)numbers_finite(NUMBERS_F32, old[j]);
+        ret_decayed[j] = (numbers_rounded(NUMBERS_F32, (double)values[j]) & finite) | ((int32_t)old[j] & ~finite);
+    }
+}
+
+/* Floats that move: old * scale + update. Numbers that are none stay what they were. */
+ALWAYS_INLINE void floats_move(struct residual_numbers numbers, double scale, size_t count, const int64_t *restrict old,
+                               const double *restrict update, int64_t *restrict ret_moved)
+{
+    for (size_t j = 0; j < count; j++) {
+        const double value = numbers_value(numbers, old[j]) * scale + update[j];
+        const int64_t finite = numbers_finite(numbers, old[j]);
+        if (numbers.width > 32)
+            ret_moved[j] = (numbers_ordered(value) & finite) | (old[j] & ~finite);
+        else
+            ret_moved[j] = (numbers_rounded(numbers, value) & (int32_t)finite) | ((int32_t)old[j] & ~(int32_t)finite);
+    }
+}
+
+ALWAYS_INLINE void floats_line(enum tensor_type type, double scale, size_t count, const int64_t *restrict old,
+                               const double *restrict update, int64_t *restrict ret_moved)
+{
+    switch (type) {
+    case TENSOR_F32:
+        floats_move(NUMBERS_F32, scale, count, old, update, ret_moved);
+        break;
+    case TENSOR_F16:
+        floats_move(NUMBERS_F16, scale, count, old, update, ret_moved);
+        break;
+    case TENSOR_BF16:
+        floats_move(NUMBERS_BF16, scale, count, old, update, ret_moved);
+        break;
+    default:
+        floats_move(NUMBERS_F64, scale, count, old, update, ret_moved);
+        break;
+    }
+}
+
+/* Where the update pushes, and how hard: steps of a tenth of the typical one. Updates of optimizers have an upper end,
+ * and what is near it is surer. */
+ALWAYS_INLINE void push_line(const struct plan *plan, struct numbers_bounds bounds, size_t count,
+                             const double *restrict update, uint8_t *restrict ret_hint)
+{
+    int32_t hint[LINES_PIECE];
+    const double unit = 14 / (double)plan->typical;
+    for (size_t j = 0; j < count; j++) {
+        const double push = update[j] * unit;
+        const double above = push > bounds.low ? push : bounds.low;
+        hint[j] = 32 + (int32_t)(above < bounds.high ? above : bounds.high);
+    }
+    bytes_store(hint, count, ret_hint);
+}
+
+/* What small integers would exactly be. */
+ALWAYS_INLINE void integers_move(double ratio, double offset, size_t count, const int64_t *restrict old,
+                                 const double *restrict update, double *restrict ret_exact)
+{
+    for (size_t j = 0; j < count; j++)
+        ret_exact[j] = (int32_t)old[j] * ratio + offset + update[j];
+}
+
+/* How a small integer is rounded and hinted at. */
+struct integer_rules {
+    struct numbers_bounds bounds, sides;
+    int32_t limits[3];
+};
+
+/* Small integers: the nearest one, and as a hint on which side of it the exact value lies, in 1/16, and its size: how
+ * many of the limits it reaches. */
+ALWAYS_INLINE void integers_line(const struct integer_rules *rules, size_t count, const double *restrict exact,
+                                 int64_t *restrict ret_predicted, uint8_t *restrict ret_hint)
+{
+    int32_t hint[LINES_PIECE];
+    const struct numbers_bounds sides = rules->sides;
+    const int32_t limits[3] = {rules->limits[0] - 1, rules->limits[1] - 1, rules->limits[2] - 1};
+    for (size_t j = 0; j < count; j++) {
+        const int64_t predicted = numbers_nearest(rules->bounds, exact[j]);
+        const double beside = (exact[j] - numbers_small(predicted) + 0.5) * 16;
+        const double above = beside > sides.low ? beside : sides.low;
+        const int32_t side = (int32_t)(above < sides.high ? above : sides.high);
+        const int32_t small = (int32_t)predicted, sign = small >> 31, size = small ^ sign; /* one less below 0 */
+        const int32_t class = (size > limits[0] + sign) + (size > limits[1] + sign) + (size > limits[2] + sign);
+        ret_predicted[j] = predicted;
+        hint[j] = side * 4 + class;
+    }
+    bytes_store(hint, count, ret_hint);
+}
+
+/* How large floats are: the smaller, the more steps of a grid they are from changing their exponent. */
+ALWAYS_INLINE void exponents_line(struct residual_numbers numbers, size_t count, const int64_t *restrict old,
+                                  uint8_t *restrict ret_hint)
+{
+    int32_t hint[LINES_PIECE];
+    for (size_t j = 0; j < count; j++) {
+        const int32_t narrow = (int32_t)old[j];
+        const int64_t magnitude = numbers.width > 32 ? old[j] ^ old[j] >> 63 : narrow ^ narrow >> 31;
+        const int32_t below = numbers.bias + 2 - (int32_t)(magnitude >> numbers.mantissa);
+        hint[j] = below < 0 ? 0 : below > RESIDUAL_HINT_MAX ? RESIDUAL_HINT_MAX : below;
+    }
+    bytes_store(hint, count, ret_hint);
+}
+
+/* Steps of a grid to the numbers that they lead to, in place. No step: the same bits. */
+ALWAYS_INLINE void steps_apply(struct residual_numbers numbers, double unit, size_t count, const int64_t *restrict old,
+                               int64_t *restrict steps)
+{
+    for (size_t j = 0; j < count; j++) {
+        const int32_t number = (int32_t)steps[j];
+        const int32_t moves = (number | (int32_t)(0 - (uint32_t)number)) >> 31;
+        const double value = numbers_value(numbers, old[j]) + number * unit;
+        if (numbers.width > 32)
+            steps[j] = (numbers_ordered(value) & moves) | (old[j] & ~(int64_t)moves);
+        else
+            steps[j] = (numbers_rounded(numbers, value) & moves) | ((int32_t)old[j] & ~moves);
+    }
+}
+
+ALWAYS_INLINE void steps_line(enum tensor_type type, double unit, size_t count, const int64_t *restrict old,
+                              int64_t *restrict steps)
+{
+    switch (type) {
+    case TENSOR_F32:
+        steps_apply(NUMBERS_F32, unit, count, old, steps);
+        break;
+    case TENSOR_F16:
+        steps_apply(NUMBERS_F16, unit, count, old, steps);
+        break;
+    case TENSOR_BF16:
+        steps_apply(NUMBERS_BF16, unit, count, old, steps);
+        break;
+    default:
+        steps_apply(NUMBERS_F64, unit, count, old, steps);
+        break;
+    }
+}
