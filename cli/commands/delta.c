@@ -219,8 +219,8 @@ const struct command commands_delta[] = {
      "files and effort make the same delta on every machine.",
      "musterctl delta create cnn-1.onnx cnn-2.onnx -o cnn-1-2.delta --effort best --progress", create},
     {"delta apply", "OLD DELTA", 2, 2, apply_options, "Rebuild the new file (offline)",
-     "The old file is checked first, the new one afterwards; it gets its name only when it is right. Takes at most\n"
-     "8 MiB of memory besides the program, however large the files are.",
+     "The new file is checked, and gets its name only when it is right; else the old file is, to say which of the two\n"
+     "is wrong. Takes at most 8 MiB of memory besides the program, however large the files are.",
      "musterctl delta apply cnn-1.onnx cnn-1-2.delta -o cnn-2.onnx", apply},
     {"delta info", "DELTA", 1, 1, NULL, "Show what a delta says of itself (offline)", "",
      "musterctl delta info cnn-1-2.delta", info},

@@ -76,24 +76,38 @@ static enum err file_digest(int fd, int64_t size, char ret_hex[SHA256_HEX])
     return e == ERR_OK ? sha256_end(hash, ret_hex) : e;
 }
 
-static enum err old_check(int old_fd, const struct format_head *head, struct err_info *info)
+static enum err wrong_base(const struct format_head *head, struct err_info *info)
 {
-    struct stat st;
-    char found[SHA256_HEX];
     char wanted[SHA256_HEX];
     text_hex(head->old_sha256, SHA256_SIZE, wanted);
-    if (fstat(old_fd, &st) != 0)
-        return err_set(info, ERR_IO, "cannot read the old file: %s", strerror(errno));
-    enum err e = st.st_size == head->old_size ? file_digest(old_fd, head->old_size, found) : ERR_CONFLICT;
-    if (e == ERR_OK && text_eq(found, wanted))
-        return ERR_OK;
-    if (e != ERR_OK && e != ERR_CONFLICT)
-        return err_set(info, e, "cannot read the old file");
-    e = err_code(info, ERR_CONFLICT, "delta_wrong_base",
-                 "the delta was made from another old file: of %lld bytes with SHA-256 %s", (long long)head->old_size,
-                 wanted);
+    enum err e = err_code(info, ERR_CONFLICT, "delta_wrong_base",
+                          "the delta was made from another old file: of %lld bytes with SHA-256 %s",
+                          (long long)head->old_size, wanted);
     err_next(info, "Use the old file that the delta was made from, or the full new file.");
     return e;
+}
+
+static enum err old_size_check(int old_fd, const struct format_head *head, struct err_info *info)
+{
+    struct stat st;
+    if (fstat(old_fd, &st) != 0)
+        return err_set(info, ERR_IO, "cannot read the old file: %s", strerror(errno));
+    return st.st_size == head->old_size ? ERR_OK : wrong_base(head, info);
+}
+
+/* The rebuild failed, which is what e and info say: unless the old file is the reason. Only now is all of it read: what
+ * a rebuild makes is checked anyway. */
+static enum err old_blame(int old_fd, const struct format_head *head, enum err e, struct err_info *info)
+{
+    char found[SHA256_HEX];
+    char wanted[SHA256_HEX];
+    if (e != ERR_CORRUPT && e != ERR_UNSUPPORTED)
+        return e;
+    text_hex(head->old_sha256, SHA256_SIZE, wanted);
+    enum err read = file_digest(old_fd, head->old_size, found);
+    if (read == ERR_CONFLICT || (read == ERR_OK && !text_eq(found, wanted)))
+        return wrong_base(head, info);
+    return read == ERR_OK ? e : err_set(info, read, "cannot read the old file");
 }
 
 static enum err expect_check(const struct format_head *head, const struct delta_expect *expect, struct err_info *info)
@@ -151,27 +165,38 @@ static enum err rebuild(int old_fd, int out_fd, const struct format_file *f, cha
     return e == ERR_CONFLICT ? ERR_CORRUPT : e;
 }
 
-enum err delta_apply(int old_fd, int delta_fd, int out_fd, const struct delta_expect *expect, struct err_info *info)
+/* The new file, and whether it is the one that the delta promised. */
+static enum err rebuild_checked(int old_fd, int out_fd, const struct format_file *f, struct err_info *info)
 {
-    [[gnu::cleanup(format_close)]] struct format_file f = {.fd = -1};
     char found[SHA256_HEX];
     char wanted[SHA256_HEX];
-    enum err e = format_open(delta_fd, &f, info);
-    if (e == ERR_OK)
-        e = expect_check(&f.head, expect, info);
-    if (e == ERR_OK)
-        e = old_check(old_fd, &f.head, info);
-    if (e != ERR_OK)
-        return e;
-    e = rebuild(old_fd, out_fd, &f, found, info);
+    enum err e = rebuild(old_fd, out_fd, f, found, info);
+    text_hex(f->head.new_sha256, SHA256_SIZE, wanted);
     if (e != ERR_OK)
         return failed(info, e);
-    text_hex(f.head.new_sha256, SHA256_SIZE, wanted);
     if (text_eq(found, wanted))
         return ERR_OK;
     e = err_code(info, ERR_CORRUPT, "delta_invalid", "the rebuilt file has another SHA-256 than the delta promised");
     err_next(info, "Fetch or make the delta again, or use the full file.");
     return e;
+}
+
+enum err delta_apply(int old_fd, int delta_fd, int out_fd, const struct delta_expect *expect, struct err_info *info)
+{
+    [[gnu::cleanup(format_close)]] struct format_file f = {.fd = -1};
+    enum err e = format_open(delta_fd, &f, info);
+    if (e == ERR_OK)
+        e = expect_check(&f.head, expect, info);
+    if (e == ERR_OK)
+        e = old_size_check(old_fd, &f.head, info);
+    if (e != ERR_OK)
+        return e;
+    e = rebuild_checked(old_fd, out_fd, &f, info);
+    if (e == ERR_OK)
+        return e;
+    const int emptied = ftruncate(out_fd, 0); /* what is there is of no use, and takes space */
+    (void)emptied;                            /* the caller does not use it in any case */
+    return old_blame(old_fd, &f.head, e, info);
 }
 
 enum err delta_inspect(int delta_fd, struct delta_info *ret_info, struct err_info *info)

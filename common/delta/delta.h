@@ -60,10 +60,11 @@ struct delta_expect {
 };
 
 /* Rebuilds the new file into out_fd and checks it; out_fd is not synced. expect may be NULL (then the delta's own word
- * counts, which protects against accidents only). Never writes more than the expected size. Memory: at most
- * DELTA_APPLY_MEMORY_MAX. ERR_CONFLICT code `delta_wrong_base`: old_fd is not what the delta was made from; ERR_CORRUPT
- * code `delta_invalid`: malformed, not what was expected, or the result has another digest; ERR_UNSUPPORTED code
- * `delta_unsupported`: made by a newer Muster, or needs too much memory; ERR_IO, ERR_NO_SPACE, ERR_NO_MEMORY. */
+ * counts, which protects against accidents only). Never writes more than the expected size; out_fd is empty again when
+ * an error is returned. The old file is read as a whole only to say whether it is the reason of a failure. Memory: at
+ * most DELTA_APPLY_MEMORY_MAX. ERR_CONFLICT code `delta_wrong_base`: old_fd is not what the delta was made from;
+ * ERR_CORRUPT code `delta_invalid`: malformed, not what was expected, or the result has another digest; ERR_UNSUPPORTED
+ * code `delta_unsupported`: made by a newer Muster, or needs too much memory; ERR_IO, ERR_NO_SPACE, ERR_NO_MEMORY. */
 [[nodiscard]] enum err delta_apply(int old_fd, int delta_fd, int out_fd, const struct delta_expect *expect,
                                    struct err_info *info);
 

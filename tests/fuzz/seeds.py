@@ -117,7 +117,7 @@ def deltas() -> None:
     put("delta", "pair-text", b"\2" + b"one text and some more of it, " * 9 + b"one text and then some more, " * 9)
     put("delta", "onnx", b"\3" + onnx(0))
     put("delta", "safetensors", b"\3" + safetensors(0))
-    for effort in (0, 1):
+    for effort in (0, 1, 2, 3):  # from 2 on the old file is of these bytes as well
         head = bytes([1, effort]) + struct.pack("<HHH", 600, 0, 400)
         put("delta", f"stream-{effort}", head + bytes(i * i % 251 for i in range(400)))
         head = bytes([1, effort]) + struct.pack("<HHH", 300, len(directory), 20)

@@ -514,7 +514,9 @@ static void delta_wrong_base(struct forge *f)
 {
     delta_usual(f);
     old_forget(f);
-    f->old = copy_of(f->content, f->content_len);
+    char *other = copy_of(f->content, f->content_len);
+    noise(other, f->content_len, 5);
+    f->old = other;
 }
 static void delta_base_shorter(struct forge *f)
 {
