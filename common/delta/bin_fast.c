@@ -400,7 +400,7 @@ static struct bin_fast *fast_new(void)
     if (m == NULL)
         return NULL;
     _Static_assert(sizeof m->tables % sizeof(struct symbols) == 0, "nothing but tables");
-    symbols_start((struct symbols *)&m->tables, sizeof m->tables / sizeof(struct symbols));
+    symbols_start((symbols_lanes *)&m->tables, SYMBOLS, sizeof m->tables / sizeof(struct symbols));
     bin_aligns_start(&m->aligns);
     return m;
 }

@@ -55,6 +55,18 @@ void range_decoder_start(struct range_decoder *coder, const uint8_t *coded, size
 /* Adds the carry to the bytes that are already out. */
 void range_carry(uint8_t *bytes, size_t len);
 
+/* When a word of low is settled it goes out. */
+ALWAYS_INLINE void range_put_word(struct range_encoder *coder)
+{
+    if (coder->range >> 32 == 0) {
+        const uint32_t word = __builtin_bswap32((uint32_t)(coder->low >> 32));
+        memcpy(coder->coded.data + coder->coded.len, &word, sizeof word);
+        coder->coded.len += sizeof word;
+        coder->low <<= 32;
+        coder->range <<= 32;
+    }
+}
+
 /* one: the probability of a 1, in 1/65536, 1 … 65535. */
 ALWAYS_INLINE void range_encode(struct range_encoder *coder, bool bit, uint32_t one)
 {
@@ -67,13 +79,7 @@ ALWAYS_INLINE void range_encode(struct range_encoder *coder, bool bit, uint32_t 
         if (coder->low < bound)
             range_carry(coder->coded.data, coder->coded.len);
     }
-    if (coder->range >> 32 == 0) {
-        const uint32_t word = __builtin_bswap32((uint32_t)(coder->low >> 32));
-        memcpy(coder->coded.data + coder->coded.len, &word, sizeof word);
-        coder->coded.len += sizeof word;
-        coder->low <<= 32;
-        coder->range <<= 32;
-    }
+    range_put_word(coder);
 }
 
 ALWAYS_INLINE uint32_t range_next_word(struct range_decoder *coder)
@@ -121,6 +127,33 @@ ALWAYS_INLINE bool range_decode_rare(struct range_decoder *coder, uint32_t one)
     coder->code -= bound;
     range_refill(coder);
     return false;
+}
+
+/* One of several: it has start … end of 1 << bits, at most 16, which is where decoding finds the place. */
+ALWAYS_INLINE void range_encode_part(struct range_encoder *coder, uint32_t start, uint32_t end, unsigned bits)
+{
+    const uint64_t step = coder->range >> bits;
+    const uint64_t below = step * start;
+    coder->low += below;
+    coder->range = step * (end - start);
+    if (coder->low < below)
+        range_carry(coder->coded.data, coder->coded.len);
+    range_put_word(coder);
+}
+
+/* 0 … (1 << bits) - 1, also of corrupt input. */
+ALWAYS_INLINE uint32_t range_decode_place(const struct range_decoder *coder, unsigned bits)
+{
+    const uint64_t place = coder->code / (coder->range >> bits);
+    return (uint32_t)(place >> bits == 0 ? place : (1U << bits) - 1);
+}
+
+ALWAYS_INLINE void range_decode_part(struct range_decoder *coder, uint32_t start, uint32_t end, unsigned bits)
+{
+    const uint64_t step = coder->range >> bits;
+    coder->code -= step * start;
+    coder->range = step * (end - start);
+    range_refill(coder);
 }
 
 /* count: 0 … 32. */

@@ -43,6 +43,7 @@ void residual_begin(struct residual *residual, struct residual_numbers numbers, 
     residual->column_count = count < RESIDUAL_COLUMNS_MAX ? count : RESIDUAL_COLUMNS_MAX;
     residual->kernel = kernel;
     residual->depth = numbers.width <= 16 ? 4 : 5;
+    residual->laps = 0;
     residual->row = (struct row){.level = LEVEL_UNSEEN, .often = 32768};
     for (size_t j = 0; j < residual->column_count; j++)
         columns[j] = (struct column){.level = LEVEL_UNSEEN};

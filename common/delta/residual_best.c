@@ -157,7 +157,17 @@ ALWAYS_INLINE void model_wide(struct model *model, const struct place *place)
     model->speed = 0.004F;
 }
 
-ALWAYS_INLINE void model_wide_exponents(struct model *model, const struct place *place, bool flip)
+/* depth decisions, at most five; counters 1 … 31. */
+ALWAYS_INLINE unsigned tree_code(struct model *model, struct lane *lane, bool encode, unsigned symbol, int depth)
+{
+    unsigned node = 1;
+    for (int bit = depth - 1; bit >= 0; bit--)
+        node = node * 2 + model_decide(model, lane, encode, symbol >> bit & 1, node);
+    return node - (1U << depth);
+}
+
+ALWAYS_INLINE unsigned model_wide_exponent(struct model *model, struct lane *lane, bool encode,
+                                           const struct place *place, bool flip, unsigned symbol)
 {
     struct counter(*set)[256][TREE] = model->counters.wide_exponent_near;
     const int relation = clamp((place->relation + 16) >> 2, 0, RELATIONS - 1);
@@ -171,6 +181,7 @@ ALWAYS_INLINE void model_wide_exponents(struct model *model, const struct place 
     model->inputs = 5;
     model->mixer = model->weights + MIX_EXPONENT;
     model->speed = 0.003F;
+    return tree_code(model, lane, encode, symbol, 5);
 }
 
 ALWAYS_INLINE void model_wide_mantissa(struct model *model, const struct place *place, bool flip, unsigned exponent)

@@ -1,49 +1,10 @@
-/* The loop over a line, made for one coder: whoever includes this has a `struct model` and says with these functions in
- * which contexts it codes what:
- *   model_zero(model, place)                   one decision: whether there is a residual
+/* The loop over a line for `best`. Whoever includes this says, besides what residual_parts.h wants, in which contexts
+ * it codes what: model_zero(model, place)                   one decision: whether there is a residual
  *   model_lengths(model, place)                a tree: its bit length
  *   model_sign(model, place, length)           one decision
- *   model_mantissa(model, place, length)       two decisions, counters 1 … 3
- *   model_wide(model, place)                   counter 0: the same number; 1: the other sign
- *   model_wide_exponents(model, place, flip)   a tree
- *   model_wide_mantissa(model, place, flip, exponent)
- *   model_decide(model, lane, encode, bit, counter)   codes a decision with a counter of the contexts set last */
+ *   model_mantissa(model, place, length)       two decisions, counters 1 … 3 */
 
-/* depth decisions, at most five; counters 1 … 31. */
-ALWAYS_INLINE unsigned tree_code(struct model *model, struct lane *lane, bool encode, unsigned symbol, int depth)
-{
-    unsigned node = 1;
-    for (int bit = depth - 1; bit >= 0; bit--)
-        node = node * 2 + model_decide(model, lane, encode, symbol >> bit & 1, node);
-    return node - (1U << depth);
-}
-
-ALWAYS_INLINE uint64_t bits_code(struct lane *lane, bool encode, uint64_t value, unsigned count)
-{
-    if (encode) {
-        if (count > 32)
-            range_put_bits(lane->encoder, (uint32_t)(value >> 32), count - 32);
-        range_put_bits(lane->encoder, (uint32_t)(count >= 32 ? value : value & ((1ULL << count) - 1)),
-                       count > 32 ? 32 : count);
-        return value;
-    }
-    uint64_t high = 0;
-    if (count > 32)
-        high = (uint64_t)range_get_bits(lane->decoder, count - 32) << 32;
-    return high | range_get_bits(lane->decoder, count > 32 ? 32 : count);
-}
-
-/* The bits of value under its highest: two in context, the others as they are. */
-ALWAYS_INLINE uint64_t mantissa_code(struct model *model, struct lane *lane, bool encode, uint64_t value, unsigned bits)
-{
-    const unsigned modelled = bits < 2 ? bits : 2;
-    unsigned node = 1;
-    for (unsigned i = 1; i <= modelled; i++)
-        node = node * 2 + model_decide(model, lane, encode, value >> (bits - i) & 1, node);
-    const unsigned rest = bits - modelled;
-    const uint64_t top = (uint64_t)(node & ((1U << modelled) - 1)) << rest;
-    return rest == 0 ? top : top | bits_code(lane, encode, value & ((1ULL << rest) - 1), rest);
-}
+#include "common/delta/residual_parts.h"
 
 /* How many bits a magnitude has, 1 … 64; the contexts are set. */
 ALWAYS_INLINE unsigned length_code(struct residual *r, struct lane *lane, bool encode, uint64_t magnitude)
@@ -54,14 +15,6 @@ ALWAYS_INLINE unsigned length_code(struct residual *r, struct lane *lane, bool e
     if (symbol < longest - 1)
         return symbol + 1;
     return 1 + (unsigned)bits_code(lane, encode, length - 1, 6);
-}
-
-/* A magnitude of so many bits; the contexts are set. */
-ALWAYS_INLINE uint64_t size_code(struct model *model, struct lane *lane, bool encode, uint64_t magnitude,
-                                 unsigned length)
-{
-    const uint64_t top = 1ULL << (length - 1);
-    return length <= 1 ? 1 : top | mantissa_code(model, lane, encode, magnitude & (top - 1), length - 1);
 }
 
 /* A residual that is small beside the number. Returns the number. */
@@ -82,30 +35,6 @@ ALWAYS_INLINE int64_t near_code(struct residual *r, struct lane *lane, bool enco
     model_mantissa(model, place, length);
     const uint64_t size = size_code(model, lane, encode, magnitude, length);
     return (int64_t)((uint64_t)predicted + (down ? 0 - size : size));
-}
-
-/* A number of which the prediction says hardly more than the order of magnitude: sign, exponent and mantissa. */
-ALWAYS_INLINE int64_t wide_code(struct residual *r, struct lane *lane, bool encode, const struct place *place,
-                                int64_t predicted, int64_t value)
-{
-    struct model *model = r->model;
-    const unsigned mantissa = r->numbers.mantissa;
-    model_wide(model, place);
-    if (!model_decide(model, lane, encode, value != predicted, 0))
-        return predicted;
-    const bool flip = model_decide(model, lane, encode, (value ^ predicted) < 0, 1);
-    const uint64_t magnitude = magnitude_of(value);
-    const int exponent = (int)(magnitude >> mantissa);
-    const int top = (place->expected >> 3) - 1023 + r->numbers.bias + 4;
-    model_wide_exponents(model, place, flip);
-    const unsigned symbol = tree_code(model, lane, encode, (unsigned)clamp(top - exponent, 0, TREE - 1), 5);
-    uint64_t size = (uint64_t)(top - (int)symbol);
-    if (symbol == 0 || symbol == TREE - 1)
-        size = bits_code(lane, encode, (uint64_t)exponent, 11);
-    model_wide_mantissa(model, place, flip, symbol);
-    size = size << mantissa | mantissa_code(model, lane, encode, magnitude & ((1ULL << mantissa) - 1), mantissa);
-    const bool negative = (predicted < 0) != flip;
-    return negative ? (int64_t)~size : (int64_t)size;
 }
 
 ALWAYS_INLINE void place_find(struct residual *r, const struct residual_line *line, size_t j, struct place *place)
@@ -148,11 +77,6 @@ ALWAYS_INLINE void place_find(struct residual *r, const struct residual_line *li
     place->row_drift = clamp((row->drift >> 3) + 8, 0, 15);
     place->column_drift = clamp((column->drift >> 2) + 8, 0, 15);
 }
-
-/* 4096/(n + 2) */
-static const int16_t often_steps[OFTEN_SEEN_MAX + 1] = {
-    2048, 1365, 1024, 819, 683, 585, 512, 455, 410, 372, 341, 315, 293, 273, 256, 241, 228, 216, 205, 195, 186,
-    178,  171,  164,  158, 152, 146, 141, 137, 132, 128, 124, 120, 117, 114, 111, 108, 105, 102, 100, 98};
 
 ALWAYS_INLINE void often_learn(struct residual *r, const struct place *place, bool some)
 {

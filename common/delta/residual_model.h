@@ -1,6 +1,6 @@
 #pragma once
-/* What the two coders of residuals have in common: counters, the memory of rows and columns, and the contexts that come
- * of them. Internal to residual_*.c. */
+/* What the two coders of residuals have in common: counters, the memory of rows and columns, logarithms. Internal to
+ * residual_*.c. */
 
 #include "common/delta/residual.h"
 
@@ -23,10 +23,10 @@ struct counter {
 
 struct row {
     int level, left, left2;
-    int often, seen; /* as in a column, over the last elements */
-    int lately;      /* the same over fewer */
-    int above_left;  /* 1: there was a residual */
-    int zeros, drift, sign, sign2;
+    int often, seen;               /* as in a column, over the last elements */
+    int lately;                    /* the same over fewer */
+    int above_left;                /* 1: there was a residual */
+    int zeros, drift, sign, sign2; /* sign at `fast`: 1: the last one had a residual */
 };
 
 struct model;
@@ -48,6 +48,7 @@ struct residual {
     size_t column_count;
     unsigned kernel;
     int depth; /* of the tree of bit lengths */
+    int laps;  /* `fast`: how often all columns were gone through, this time included; at most OFTEN_SEEN_MAX */
     struct column *columns;
     struct model *model;
 };
@@ -74,6 +75,11 @@ struct place {
     bool hinted; /* the caller's, not the size of the number */
     bool wide;   /* so large a residual that the number itself is coded */
 };
+
+/* 4096/(n + 2) */
+static const int16_t often_steps[OFTEN_SEEN_MAX + 1] = {
+    2048, 1365, 1024, 819, 683, 585, 512, 455, 410, 372, 341, 315, 293, 273, 256, 241, 228, 216, 205, 195, 186,
+    178,  171,  164,  158, 152, 146, 141, 137, 132, 128, 124, 120, 117, 114, 111, 108, 105, 102, 100, 98};
 
 enum { COUNTER_BITS = 22, COUNTER_SEEN_BITS = 10, COUNTER_SEEN_MAX = (1 << COUNTER_SEEN_BITS) - 1 };
 

@@ -19,6 +19,7 @@ enum {
     SYMBOL_TURN = 64,         /* at most that many are coded from one symbol_coder_turn() to the next */
     SYMBOL_RAW_BITS = 12,     /* at most that many at once */
     SYMBOL_WORDS = (SYMBOL_BLOCK + SYMBOL_TURN) / 2, /* a symbol costs two bytes at most */
+    SYMBOL_LEAST = 8,                                /* slots that a symbol always has */
     SYMBOL_STATE_BITS = 31                           /* a state is 2^31 … 2^63 - 1 between symbols */
 };
 
@@ -91,14 +92,14 @@ void symbol_block_next(struct symbol_coder *c);
                                                           struct symbols *t, int8_t slowest)
 {
     if (!encoding)
-        symbol = symbols_find(t, s->next & (SYMBOLS_TOTAL - 1));
-    const uint32_t from = symbols_from(t, symbol);
-    const uint32_t count = symbols_to(t, symbol) - from;
+        symbol = symbols_find(t->lanes, SYMBOLS, s->next & (SYMBOLS_TOTAL - 1));
+    const uint32_t from = symbols_from(t->lanes, symbol);
+    const uint32_t count = symbols_to(t->lanes, SYMBOLS, symbol) - from;
     if (encoding)
         *s->put++ = count << 16 | from;
     else
         symbol_state_step(s, from, count);
-    symbols_learn(t, symbol, slowest);
+    symbols_learn(t->lanes, SYMBOLS, symbol, SYMBOL_LEAST, slowest);
     return symbol;
 }
 
