@@ -92,7 +92,7 @@ static enum err token_use(struct cli *cli, struct https *https)
     if (e != ERR_OK) {
         e = e == ERR_NOT_FOUND
                 ? err_set(&cli->info, ERR_UNAUTHENTICATED, "you are not logged in: there is no API token")
-                : err_set(&cli->info, e, "%s: cannot read the API token: %s", path, err_name(e));
+                : err_set(&cli->info, e, "%s: cannot read the API token: %s", path, err_words(e));
         err_next(&cli->info, "Run `musterctl login`, or give a token by MUSTERCTL_TOKEN or --token-file.");
         return e;
     }

@@ -22,6 +22,13 @@ enum err bundle_open(struct cli *cli, const char *path, int *ret_fd)
     return ERR_OK;
 }
 
+enum err bundle_failed(struct cli *cli, const char *path, enum err e, const struct err_info *why)
+{
+    e = err_code(&cli->info, e, why->code, "%.100s: %.280s", path, why->text[0] == '\0' ? err_words(e) : why->text);
+    err_next(&cli->info, "%s", why->next);
+    return e;
+}
+
 enum err bundle_trust(struct cli *cli, struct trust **ret_trust)
 {
     const char *dir = option_text(cli, "trust");

@@ -8,6 +8,9 @@
 /* The file for reading (close() it). */
 [[nodiscard]] enum err bundle_open(struct cli *cli, const char *path, int *ret_fd);
 
+/* What went wrong with a bundle file, with its name. Returns e. */
+[[nodiscard]] enum err bundle_failed(struct cli *cli, const char *path, enum err e, const struct err_info *why);
+
 /* The keys of --trust, of which as many as --required must have signed. trust_free() it. */
 [[nodiscard]] enum err bundle_trust(struct cli *cli, struct trust **ret_trust);
 

@@ -40,6 +40,6 @@ void error_print(const struct cli *cli, enum err e)
         line_print("  request: ", json_text_or_null(cli->problem, "request_id"));
         return;
     }
-    line_print("musterctl: ", cli->info.text[0] != '\0' ? cli->info.text : err_name(e));
+    line_print("musterctl: ", cli->info.text[0] != '\0' ? cli->info.text : err_words(e));
     line_print("  next:    ", cli->info.next);
 }

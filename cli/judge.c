@@ -44,7 +44,7 @@ static enum err model_error(enum err e, const char *path, const struct err_info 
     if (*why->code != '\0')
         e = err_code(info, e, why->code, "%.150s: %.200s", path, why->text);
     else
-        e = err_set(info, e, "%.150s: %.200s", path, *why->text != '\0' ? why->text : err_name(e));
+        e = err_set(info, e, "%.150s: %.200s", path, *why->text != '\0' ? why->text : err_words(e));
     err_next(info, "%s", why->next);
     return e;
 }

@@ -24,7 +24,7 @@ struct samples *samples_free(struct samples *samples)
 static enum err text_load(const char *path, size_t max, char **ret_text, size_t *ret_len, struct err_info *info)
 {
     enum err e = file_read(path, max, ret_text, ret_len);
-    return e == ERR_OK ? ERR_OK : err_set(info, e, "%.200s: cannot read: %s", path, err_name(e));
+    return e == ERR_OK ? ERR_OK : err_set(info, e, "%.200s: cannot read: %s", path, err_words(e));
 }
 
 /* ---- float32, back to back ---- */

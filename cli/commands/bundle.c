@@ -22,7 +22,7 @@ static enum err key_read(struct cli *cli, const char *path, struct minisig_secre
     struct err_info why = {0};
     enum err e = file_read(path, MINISIG_FILE_MAX, &text, &len);
     if (e != ERR_OK)
-        return err_set(&cli->info, e, "%.200s: cannot read: %s", path, err_name(e));
+        return err_set(&cli->info, e, "%.200s: cannot read: %s", path, err_words(e));
     e = minisig_secret_parse(text, len, ret_key, &why);
     OPENSSL_cleanse(text, len);
     free(text);
@@ -104,11 +104,14 @@ static enum err look(struct cli *cli, const struct trust *trust, const char *ful
     cleanup_manifest struct manifest *m = NULL;
     cleanup_free struct bundle_part *parts = NULL;
     struct bundle_keys keys;
+    struct err_info why = {0};
     enum err e = bundle_open(cli, cli->words[0], &fd);
-    if (e == ERR_OK)
-        e = bundle_inspect(fd, trust, &m, &keys, &parts, &cli->info);
-    if (e == ERR_OK)
-        e = bundle_print(cli, m, &keys, parts);
+    if (e != ERR_OK)
+        return e;
+    e = bundle_inspect(fd, trust, &m, &keys, &parts, &why);
+    if (e != ERR_OK)
+        return bundle_failed(cli, cli->words[0], e, &why);
+    e = bundle_print(cli, m, &keys, parts);
     if (e != ERR_OK || wants_json(cli))
         return e;
     puts(needs_print(m, parts) ? delta : full);
@@ -181,9 +184,7 @@ static enum err old_take(struct cli *cli, const struct trust *trust, struct old 
         return err_set(&cli->info, err_from_errno(errno), "%.200s: %s", old->dir, strerror(errno));
     struct err_info why = {0};
     e = bundle_extract(fd, trust, NULL, old->fd, &old->manifest, NULL, &why);
-    if (e == ERR_OK)
-        return ERR_OK;
-    return err_code(&cli->info, e, why.code, "%.100s: %.280s", path, why.text);
+    return e == ERR_OK ? ERR_OK : bundle_failed(cli, path, e, &why);
 }
 
 static enum err extract(struct cli *cli)
@@ -207,12 +208,14 @@ static enum err extract(struct cli *cli)
     if (e == ERR_OK && (dir = open(out, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)
         e = err_from_errno(errno);
     if (e != ERR_OK)
-        return err_set(&cli->info, e, "%.200s: cannot make this directory: %s", out, err_name(e));
-    e = bundle_extract(fd, trust, old.manifest == NULL ? NULL : &olds, dir, &m, &keys, &cli->info);
-    if (e == ERR_CONFLICT && text_eq(cli->info.code, "delta_wrong_base"))
-        err_next(&cli->info, "Name the bundle that the delta was made from with --old, or extract the full bundle.");
-    if (e == ERR_OK)
-        e = bundle_print(cli, m, &keys, NULL);
+        return err_set(&cli->info, e, "%.200s: cannot make this directory: %s", out, err_words(e));
+    struct err_info why = {0};
+    e = bundle_extract(fd, trust, old.manifest == NULL ? NULL : &olds, dir, &m, &keys, &why);
+    if (e == ERR_CONFLICT && text_eq(why.code, "delta_wrong_base"))
+        err_next(&why, "Name the bundle that the delta was made from with --old, or extract the full bundle.");
+    if (e != ERR_OK)
+        return bundle_failed(cli, cli->words[0], e, &why);
+    e = bundle_print(cli, m, &keys, NULL);
     if (e == ERR_OK && !wants_json(cli))
         printf("\nverified and extracted to %s\n", out);
     return e;

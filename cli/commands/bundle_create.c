@@ -182,7 +182,7 @@ static enum err profile_add(struct creation *c)
         return ERR_OK;
     enum err e = file_read(path, PROFILE_MAX, &text, &len);
     if (e != ERR_OK)
-        return err_set(&c->cli->info, e, "%.200s: cannot read: %s", path, err_name(e));
+        return err_set(&c->cli->info, e, "%.200s: cannot read: %s", path, err_words(e));
     struct err_info why = {0};
     e = json_parse(text, len, PROFILE_MAX, &profile, &why);
     if (e != ERR_OK)

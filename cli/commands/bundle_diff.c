@@ -44,11 +44,7 @@ static enum err one_read(struct cli *cli, const struct trust *trust, const char 
         return e;
     e = trust == NULL ? bundle_inspect(*ret_fd, NULL, ret_manifest, &keys, NULL, &why)
                       : bundle_verify(*ret_fd, trust, ret_manifest, &keys, &why);
-    if (e == ERR_OK)
-        return ERR_OK;
-    e = err_code(&cli->info, e, why.code, "%.100s: %.280s", path, why.text);
-    err_next(&cli->info, "%s", why.next);
-    return e;
+    return e == ERR_OK ? ERR_OK : bundle_failed(cli, path, e, &why);
 }
 
 static enum err two_read(struct cli *cli, const struct trust *trust, struct two *t)

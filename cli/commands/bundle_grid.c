@@ -248,7 +248,7 @@ static enum err rounded_write(struct cli *cli, const struct bundle_grid *g, cons
 {
     *ret_fd = open(g->rounded_path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     enum err e = *ret_fd < 0 ? err_from_errno(errno) : file_write_fd(*ret_fd, bytes, g->new.size);
-    return e == ERR_OK ? e : err_set(&cli->info, e, "%.200s: cannot write: %s", g->rounded_path, err_name(e));
+    return e == ERR_OK ? e : err_set(&cli->info, e, "%.200s: cannot write: %s", g->rounded_path, err_words(e));
 }
 
 static enum err step_try(struct cli *cli, struct bundle_grid *g, struct grid_trial *trial)

@@ -16,7 +16,7 @@ enum { PATH_LEN = 4096 };
 static enum err key_write(struct cli *cli, const char *path, const char *text, mode_t mode)
 {
     enum err e = file_write(path, text, strlen(text), mode);
-    return e == ERR_OK ? e : err_set(&cli->info, e, "%.200s: cannot write: %s", path, err_name(e));
+    return e == ERR_OK ? e : err_set(&cli->info, e, "%.200s: cannot write: %s", path, err_words(e));
 }
 
 static enum err pair_write(struct cli *cli, const struct minisig_secret *secret, const struct minisig_public *public,

@@ -29,7 +29,7 @@ static enum err token_keep(struct cli *cli, const char *secret, const char *path
     if (e == ERR_OK)
         e = file_write(path, text, (size_t)n, 0600);
     OPENSSL_cleanse(text, sizeof text);
-    return e == ERR_OK ? e : err_set(&cli->info, e, "%.200s: cannot keep the token: %s", path, err_name(e));
+    return e == ERR_OK ? e : err_set(&cli->info, e, "%.200s: cannot keep the token: %s", path, err_words(e));
 }
 
 /* "musterctl-HOST", of the characters that a token's name may have. */

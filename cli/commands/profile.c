@@ -51,7 +51,7 @@ static enum err samples_read(struct cli *cli, const char *path, size_t size, cha
     size_t len = 0;
     enum err e = file_read(path, DATA_MAX, &bytes, &len);
     if (e != ERR_OK)
-        return err_set(&cli->info, e, "%.200s: cannot read: %s", path, err_name(e));
+        return err_set(&cli->info, e, "%.200s: cannot read: %s", path, err_words(e));
     if (len == 0 || len % (4 * size) != 0)
         return err_set(
             &cli->info, ERR_INVALID,
@@ -84,7 +84,7 @@ static enum err profile_create(struct cli *cli)
         return e;
     e = file_write(out, text, len, 0644);
     if (e != ERR_OK)
-        return err_set(&cli->info, e, "%.200s: cannot write: %s", out, err_name(e));
+        return err_set(&cli->info, e, "%.200s: cannot write: %s", out, err_words(e));
     if (wants_json(cli))
         puts(text);
     else

@@ -82,6 +82,30 @@ const char *err_name(enum err e)
     return (unsigned)e < ERR_COUNT_ ? names[e] : "internal";
 }
 
+const char *err_words(enum err e)
+{
+    switch (e) {
+    case ERR_NOT_FOUND:
+        return "it is not there";
+    case ERR_FORBIDDEN:
+        return "that is not allowed";
+    case ERR_CONFLICT:
+        return "it exists already";
+    case ERR_TOO_LARGE:
+        return "it is too large";
+    case ERR_CORRUPT:
+        return "it is damaged";
+    case ERR_NO_SPACE:
+        return "no space is left";
+    case ERR_NO_MEMORY:
+        return "not enough memory";
+    case ERR_IO:
+        return "an input or output error";
+    default:
+        return err_name(e);
+    }
+}
+
 enum err err_from_errno(int number)
 {
     switch (number) {

@@ -49,5 +49,8 @@ struct err_info {
 /* Snake-case name of an error, static; never NULL. */
 const char *err_name(enum err e);
 
+/* The same for people, as the end of a sentence about a file. */
+const char *err_words(enum err e);
+
 /* The error that stands for errno, for example ENOSPC -> ERR_NO_SPACE. */
 enum err err_from_errno(int number);

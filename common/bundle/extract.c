@@ -165,7 +165,7 @@ static enum err file_put(struct extraction *x, const char *path, const void *byt
         return e;
     e = file_write_fd(x->fd, bytes, len);
     if (e != ERR_OK)
-        return err_set(info, e, "%s: cannot write: %s", path, err_name(e));
+        return err_set(info, e, "%s: cannot write: %s", path, err_words(e));
     return file_finish(x, path, 0444, info);
 }
 
@@ -224,7 +224,7 @@ static enum err extraction_begin(void *user, const struct bundle_item *item, str
 static enum err bytes_write(int fd, const void *bytes, size_t len, struct err_info *info)
 {
     enum err e = file_write_fd(fd, bytes, len);
-    return e == ERR_OK ? e : err_set(info, e, "cannot write a file of the bundle: %s", err_name(e));
+    return e == ERR_OK ? e : err_set(info, e, "cannot write a file of the bundle: %s", err_words(e));
 }
 
 static enum err extraction_raw(void *user, const void *bytes, size_t len, struct err_info *info)

@@ -195,7 +195,7 @@ def test_what_is_no_bundle(place, command, content, why):
     else:
         path.write_bytes(content)
     done = ctl("bundle", command, path, *(["--trust", place / "keys"] if command == "verify" else []), code=1)
-    assert f"this is no bundle: {why}" in done.stderr and "next:    Give the .mub file" in done.stderr, done.stderr
+    assert f"{path}: this is no bundle: {why}" in done.stderr and "next:    Give the .mub file" in done.stderr, done.stderr
 
 
 # ---------------------------------------------------------------- keys
