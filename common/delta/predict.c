@@ -36,9 +36,8 @@ ALWAYS_INLINE bool moved_piece(const struct plan *plan, const struct plan_row *r
         old = scratch->rounded;
     }
     if (type == TENSOR_I8 || type == TENSOR_U8) {
-        const struct integer_rules rules = {numbers_bounds_of(type), {0, 15}, {8, 32, 127}};
         integers_move(row->ratio, plan->offset, count, old, update, values);
-        integers_line(&rules, count, values, ret_predicted, ret_hint);
+        integers_line(numbers_bounds_of(type), (const int32_t[]){8, 32, 127}, count, values, ret_predicted, ret_hint);
         return true;
     }
     if (!numbers_are_floats(type) || (!plan->row_scale && plan->rank == 0)) {
@@ -47,7 +46,7 @@ ALWAYS_INLINE bool moved_piece(const struct plan *plan, const struct plan_row *r
     }
     floats_line(type, row->scale, count, old, update, ret_predicted);
     if (plan->rank != 0)
-        push_line(plan, (struct numbers_bounds){-31, 31}, count, update, ret_hint);
+        push_line(plan, count, update, ret_hint);
     return plan->rank != 0;
 }
 
@@ -62,8 +61,8 @@ ALWAYS_INLINE bool line_piece(const struct plan *plan, const struct plan_row *ro
         return false;
     case BASE_GRID:
         if (plan->rank != 0) {
-            const struct integer_rules rules = {numbers_bounds_of(TENSOR_I32), {0, 15}, {1, 2, 3}};
-            integers_line(&rules, count, update, ret_predicted, ret_hint);
+            integers_line(numbers_bounds_of(TENSOR_I32), (const int32_t[]){1, 2, 3}, count, update, ret_predicted,
+                          ret_hint);
         } else {
             memset(ret_predicted, 0, count * sizeof *ret_predicted);
             exponents_line(numbers_of(type), count, old, ret_hint);
@@ -83,9 +82,9 @@ ALWAYS_INLINE bool line_pieces(const struct plan *plan, const struct plan_row *r
     bool hinted = false;
     for (size_t at = 0; at < count; at += LINES_PIECE) {
         const size_t part = count - at < LINES_PIECE ? count - at : LINES_PIECE;
-        update_line(plan, row, cols, column + at, part, scratch->update + at);
-        hinted = line_piece(plan, row, type, part, old + at, scratch, scratch->values + at, scratch->update + at,
-                            ret_predicted + at, ret_hint + at);
+        const double *update = update_line(plan, row, cols, column + at, part, scratch->update);
+        hinted = line_piece(plan, row, type, part, old + at, scratch, scratch->values + at, update, ret_predicted + at,
+                            ret_hint + at);
     }
     return hinted;
 }

@@ -29,11 +29,12 @@ ALWAYS_INLINE void components_add(unsigned components, bool first, const double 
     }
 }
 
-/* Σ of the components, in their order. Those with a factor of 0 are left out: they add 0 or -0, and a sum that began
- * with 0 is never -0. */
-ALWAYS_INLINE void update_line(const struct plan *plan, const struct plan_row *row, size_t cols, size_t column,
-                               size_t count, double *restrict ret_update)
+/* Σ of the components, in their order: in memory, or zeros from elsewhere. Components with a factor of 0 are left out:
+ * they add 0 or -0, and a sum that began with 0 is never -0. */
+ALWAYS_INLINE const double *update_line(const struct plan *plan, const struct plan_row *row, size_t cols, size_t column,
+                                        size_t count, double *restrict memory)
 {
+    static const double zeros[LINES_PIECE];
     double down[PREDICT_RANK_MAX + 1];
     const float *across[PREDICT_RANK_MAX + 1];
     unsigned used = 0;
@@ -42,27 +43,26 @@ ALWAYS_INLINE void update_line(const struct plan *plan, const struct plan_row *r
         across[used] = plan->across + i * cols + column;
         used += row->down[i] != 0;
     }
-    if (used == 0)
-        memset(ret_update, 0, count * sizeof *ret_update);
     for (unsigned i = 0; i < used;) {
         const unsigned left = used - i, taken = left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
         const bool first = i == 0;
         switch (taken) {
         case 8:
-            components_add(8, first, down + i, across + i, count, ret_update);
+            components_add(8, first, down + i, across + i, count, memory);
             break;
         case 4:
-            components_add(4, first, down + i, across + i, count, ret_update);
+            components_add(4, first, down + i, across + i, count, memory);
             break;
         case 2:
-            components_add(2, first, down + i, across + i, count, ret_update);
+            components_add(2, first, down + i, across + i, count, memory);
             break;
         default:
-            components_add(1, first, down + i, across + i, count, ret_update);
+            components_add(1, first, down + i, across + i, count, memory);
             break;
         }
         i += taken;
     }
+    return used == 0 ? zeros : memory;
 }
 
 /* Every step of a whole line side by side: they depend on each other, the elements do not. */
@@ -116,15 +116,15 @@ ALWAYS_INLINE void floats_line(enum tensor_type type, double scale, size_t count
 
 /* Where the update pushes, and how hard: steps of a tenth of the typical one. Updates of optimizers have an upper end,
  * and what is near it is surer. */
-ALWAYS_INLINE void push_line(const struct plan *plan, struct numbers_bounds bounds, size_t count,
-                             const double *restrict update, uint8_t *restrict ret_hint)
+ALWAYS_INLINE void push_line(const struct plan *plan, size_t count, const double *restrict update,
+                             uint8_t *restrict ret_hint)
 {
+    static const volatile double hardest = 31;
     int32_t hint[LINES_PIECE];
-    const double unit = 14 / (double)plan->typical;
+    const double unit = 14 / (double)plan->typical, high = hardest, low = -high;
     for (size_t j = 0; j < count; j++) {
-        const double push = update[j] * unit;
-        const double above = push > bounds.low ? push : bounds.low;
-        hint[j] = 32 + (int32_t)(above < bounds.high ? above : bounds.high);
+        const double push = update[j] * unit, above = push > low ? push : low;
+        hint[j] = 32 + (int32_t)(above < high ? above : high);
     }
     bytes_store(hint, count, ret_hint);
 }
@@ -137,29 +137,25 @@ ALWAYS_INLINE void integers_move(double ratio, double offset, size_t count, cons
         ret_exact[j] = (int32_t)old[j] * ratio + offset + update[j];
 }
 
-/* How a small integer is rounded and hinted at. */
-struct integer_rules {
-    struct numbers_bounds bounds, sides;
-    int32_t limits[3];
-};
-
 /* Small integers: the nearest one, and as a hint on which side of it the exact value lies, in 1/16, and its size: how
- * many of the limits it reaches. */
-ALWAYS_INLINE void integers_line(const struct integer_rules *rules, size_t count, const double *restrict exact,
-                                 int64_t *restrict ret_predicted, uint8_t *restrict ret_hint)
+ * many of the limits it reaches. bounds.low is even. */
+ALWAYS_INLINE void integers_line(struct numbers_bounds bounds, const int32_t limits[3], size_t count,
+                                 const double *restrict exact, int64_t *restrict ret_predicted,
+                                 uint8_t *restrict ret_hint)
 {
     int32_t hint[LINES_PIECE];
-    const struct numbers_bounds sides = rules->sides;
-    const int32_t limits[3] = {rules->limits[0] - 1, rules->limits[1] - 1, rules->limits[2] - 1};
+    const double low = bounds.low - 0.5, high = bounds.high + 0.5; /* half a step outside says all about the side */
+    const double shift = 0x1.8p52, highest = bounds.high + shift;
+    const int32_t limit[3] = {limits[0] - 1, limits[1] - 1, limits[2] - 1};
     for (size_t j = 0; j < count; j++) {
-        const int64_t predicted = numbers_nearest(rules->bounds, exact[j]);
-        const double beside = (exact[j] - numbers_small(predicted) + 0.5) * 16;
-        const double above = beside > sides.low ? beside : sides.low;
-        const int32_t side = (int32_t)(above < sides.high ? above : sides.high);
+        const double above = exact[j] > low ? exact[j] : low, bounded = above < high ? above : high;
+        const double rounded = bounded + shift, shifted = rounded < highest ? rounded : highest;
+        const int64_t predicted = (int64_t)(numbers_bits(shifted) - numbers_bits(shift));
+        const int32_t beside = (int32_t)((bounded - (shifted - shift) + 0.5) * 16);        /* 0 … 16 */
         const int32_t small = (int32_t)predicted, sign = small >> 31, size = small ^ sign; /* one less below 0 */
-        const int32_t class = (size > limits[0] + sign) + (size > limits[1] + sign) + (size > limits[2] + sign);
+        const int32_t class = (size > limit[0] + sign) + (size > limit[1] + sign) + (size > limit[2] + sign);
         ret_predicted[j] = predicted;
-        hint[j] = side * 4 + class;
+        hint[j] = (beside - (beside >> 4)) * 4 + class;
     }
     bytes_store(hint, count, ret_hint);
 }
