@@ -62,7 +62,7 @@ size_t tensor_type_size(enum tensor_type type)
 
 void numbers_load(enum tensor_type type, const uint8_t *restrict bytes, size_t count, int64_t *restrict ret_ordered)
 {
-    EACH_TYPE(LOAD)
+    EACH_TYPE(LOAD) // NOLINT(bugprone-signed-char-misuse): small numbers, not text
 }
 
 void numbers_store(enum tensor_type type, const int64_t *restrict ordered, size_t count, uint8_t *restrict ret_bytes)

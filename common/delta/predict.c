@@ -99,24 +99,34 @@ ALWAYS_INLINE void finish_pieces(const struct plan *plan, enum tensor_type type,
 #define LINE_PARAMETERS                                                                                                \
     const struct plan *plan, const struct plan_row *row, enum tensor_type type, size_t cols, size_t column,            \
         size_t count, const int64_t *old, struct predict_scratch *scratch, int64_t *ret_predicted, uint8_t *ret_hint
+#define LINE_ARGUMENTS plan, row, type, cols, column, count, old, scratch, ret_predicted, ret_hint
 #define FINISH_PARAMETERS                                                                                              \
     const struct plan *plan, enum tensor_type type, size_t count, const int64_t *old, int64_t *coded
+#define FINISH_ARGUMENTS plan, type, count, old, coded
 
-/* Everything once for every processor, and on x86-64 once more for those with AVX2: twice as wide, the same results, as
- * nothing is fused. */
-#define CODE_FOR(processor, attribute)                                                                                 \
-    attribute static bool line_##processor(LINE_PARAMETERS)                                                            \
-    {                                                                                                                  \
-        return line_pieces(plan, row, type, cols, column, count, old, scratch, ret_predicted, ret_hint);               \
-    }                                                                                                                  \
-    attribute static void finish_##processor(FINISH_PARAMETERS)                                                        \
-    {                                                                                                                  \
-        finish_pieces(plan, type, count, old, coded);                                                                  \
-    }
+static bool line_any(LINE_PARAMETERS)
+{
+    return line_pieces(LINE_ARGUMENTS);
+}
 
-CODE_FOR(any, )
+static void finish_any(FINISH_PARAMETERS)
+{
+    finish_pieces(FINISH_ARGUMENTS);
+}
+
+/* The same once more for x86-64 processors with AVX2, which does twice as many elements at once. It has nothing that
+ * fuses a product and a sum: the results are the same. Chosen when it is called, because resolvers (target_clones) run
+ * before sanitizers do. */
 #ifdef __x86_64__
-CODE_FOR(avx2, __attribute__((target("avx2"))))
+[[gnu::target("avx2")]] static bool line_avx2(LINE_PARAMETERS)
+{
+    return line_pieces(LINE_ARGUMENTS);
+}
+
+[[gnu::target("avx2")]] static void finish_avx2(FINISH_PARAMETERS)
+{
+    finish_pieces(FINISH_ARGUMENTS);
+}
 #endif
 
 size_t predict_codes(const struct predict_code **ret_codes)
@@ -139,14 +149,14 @@ bool predict_line(LINE_PARAMETERS)
 {
     const struct predict_code *codes;
     const size_t last = predict_codes(&codes) - 1;
-    return codes[last].line(plan, row, type, cols, column, count, old, scratch, ret_predicted, ret_hint);
+    return codes[last].line(LINE_ARGUMENTS);
 }
 
 void predict_finish(FINISH_PARAMETERS)
 {
     const struct predict_code *codes;
     const size_t last = predict_codes(&codes) - 1;
-    codes[last].finish(plan, type, count, old, coded);
+    codes[last].finish(FINISH_ARGUMENTS);
 }
 
 /* Steps of a grid from old to new. False: some are too many. */

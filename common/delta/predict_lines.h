@@ -24,6 +24,7 @@ ALWAYS_INLINE void components_add(unsigned components, bool first, const double 
         double sum = first ? 0 : update[j];
 #pragma GCC unroll 8
         for (unsigned i = 0; i < components; i++)
+            /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): as many are set as are used */
             sum += down[i] * (double)across[i][j];
         update[j] = sum;
     }

@@ -43,7 +43,7 @@ static int64_t plain_round(enum tensor_type type, double value)
         return value <= -half                                               ? INT64_MIN >> (64 - numbers.width)
                : value >= half - 1 && (type != TENSOR_I64 || value >= half) ? INT64_MAX >> (64 - numbers.width)
                                                                             : (int64_t)rint(value);
-    const int64_t infinity = ((1LL << (numbers.width - 1 - numbers.mantissa)) - 1) << mantissa;
+    const int64_t infinity = (int64_t)(((1ULL << (numbers.width - 1 - numbers.mantissa)) - 1) << mantissa);
     int exponent = 0;
     (void)frexp(value, &exponent);
     const int least = 1 - numbers.bias, normal = value != 0 && exponent - 1 > least ? exponent - 1 : least;
@@ -130,7 +130,7 @@ static void numbers_fill(enum tensor_type type, uint64_t *seed, size_t count, in
     const int64_t low = type == TENSOR_U8 ? 0 : INT64_MIN >> (64 - numbers.width);
     const int64_t high = type == TENSOR_U8 ? 255 : INT64_MAX >> (64 - numbers.width);
     const int64_t normal = 1LL << numbers.mantissa;
-    const int64_t infinity = ((1LL << (numbers.width - 1 - numbers.mantissa)) - 1) << numbers.mantissa;
+    const int64_t infinity = (int64_t)(((1ULL << (numbers.width - 1 - numbers.mantissa)) - 1) << numbers.mantissa);
     const int64_t ends[] = {
         low, high, 0, normal, -normal, numbers.mantissa == 0 ? 100 : infinity, numbers.mantissa == 0 ? 50 : -infinity};
     for (size_t i = 0; i < count; i++) {
