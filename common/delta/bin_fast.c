@@ -7,7 +7,7 @@
 #include <string.h>
 
 /* How fast tables learn: a share of 1 / 2^n. Differences of one place are like those just before. */
-enum { SLOW = 6, QUICK = 5 };
+enum { SLOW = 6, QUICK = 5, QUICKEST = 4 };
 
 /* Where an op begins: its kind, and of copies of the old file their alignment. */
 enum {
@@ -26,9 +26,13 @@ enum {
     DISTANCES = 4,      /* tables for copies of the new file, by length */
     LENGTH_SYMBOLS = 4, /* of an offset: 60 bits are enough for any file */
     LENGTHS = LENGTH_SYMBOLS * (SYMBOLS - 1) + 1,
-    GROUP_MAX = 4,   /* differing bytes in a row that are told apart: an operand */
-    OLD_CLASSES = 5, /* of old bytes under a difference */
-    ENDS = 3         /* kinds of bytes that a carry goes through: zero (or one more), all ones, others */
+    GROUP_MAX = 4,      /* differing bytes in a row that are told apart: an operand */
+    OLD_CLASSES = 5,    /* of old bytes under a difference */
+    ENDS = 3,           /* kinds of bytes that a carry goes through: zero (or one more), all ones, others */
+    EQUAL_CLASSES = 12, /* of how many bytes were equal before a group */
+    GROUP_CLASSES = 7,  /* of how long the last group was */
+    GUESS_BITS = 14,
+    SURE = 4 /* levels of how sure a guess is */
 };
 
 /* Numbers of any size, as a bit length, the bits behind the highest, raw ones and the four lowest. */
@@ -47,13 +51,18 @@ struct byte {
     struct symbols high, low[SYMBOLS];
 };
 
-/* Inside a copy with differences. */
+/* Inside a copy with differences: bytes that are equal, and groups of bytes that differ, in turn. */
 struct differences {
-    bool told;      /* how many bytes are equal before the next difference */
-    uint64_t equal; /* those that are left */
-    unsigned group; /* differing bytes in a row, to GROUP_MAX; 0: none yet */
-    bool near;      /* one equal byte was before them */
-    uint8_t last;   /* difference */
+    enum { NOTHING_TOLD, EQUAL_TOLD, GROUP_TOLD } stage;
+    uint64_t equal, group;           /* bytes that are left of them */
+    unsigned last_equal, last_group; /* how many they were; below their numbers of classes */
+    unsigned place;                  /* in the group, below GROUP_MAX */
+    uint16_t past;                   /* the last two differences */
+};
+
+/* What the next difference may be, by the two before it. */
+struct guess {
+    uint8_t difference, sure;
 };
 
 /* The tables, which all begin alike. */
@@ -63,8 +72,11 @@ struct tables {
     struct number literals_len, self_len, old_len, approx_len, stored_len, equal_len;
     struct offset distance[DISTANCES], step;
     struct byte literal[256];
-    struct symbols equal_first, equal[GROUP_MAX][2][ENDS][ENDS];
-    struct byte difference[GROUP_MAX][OLD_CLASSES];
+    struct symbols equal[EQUAL_CLASSES][GROUP_CLASSES][ENDS][ENDS];
+    struct symbols group[GROUP_CLASSES][EQUAL_CLASSES][ENDS][ENDS][ENDS];
+    struct number group_len;
+    struct byte by_place[GROUP_MAX][OLD_CLASSES], by_old[256];
+    struct symbols sure_high[SURE][SYMBOLS], sure_low[SURE][SYMBOLS];
 };
 
 struct bin_fast {
@@ -77,6 +89,7 @@ struct bin_fast {
     int64_t last_distance;
     struct bin_aligns aligns;
     struct differences differences;
+    struct guess guesses[1 << GUESS_BITS];
 };
 
 /* ---- numbers ---- */
@@ -301,35 +314,84 @@ static unsigned end_of(uint8_t byte, uint8_t one)
     return byte == one ? 0 : byte == 0xff ? 1 : 2;
 }
 
-/* old: the next old byte. */
-static struct symbols *equal_table(struct tables *t, const struct differences *d, uint8_t old)
+static unsigned at_most(uint64_t value, unsigned max)
 {
-    return d->group == 0 ? &t->equal_first : &t->equal[d->group - 1][d->near][end_of(old, 0)][end_of(d->last, 1)];
+    return value < max ? (unsigned)value : max;
 }
 
-static struct byte *difference_table(struct tables *t, const struct differences *d, uint8_t old)
+/* A number that is more than there can be is a fault of the stream. */
+static uint64_t limited(struct bin_fast *m, uint64_t number, uint64_t max)
 {
-    const unsigned class = old == 0 ? 0 : old < 16 ? 1 : old < 0xf0 ? 2 : old < 0xff ? 3 : 4;
-    return &t->difference[d->group - 1][class];
+    if (number <= max)
+        return number;
+    if (m->coder.error == ERR_OK)
+        m->coder.error = ERR_CORRUPT;
+    return max;
 }
 
-/* How many bytes are equal before the next one that is not. left: to the end of the op. */
+/* How many bytes are equal before the next group. old: the next old byte; left: bytes to the end of the op. */
 [[gnu::always_inline]] static inline void equal_code(struct bin_fast *m, struct symbol_state *s, const bool encoding,
                                                      struct differences *d, uint64_t equal, uint8_t old, uint64_t left)
 {
-    equal = number_code(s, encoding, equal, equal_table(&m->tables, d, old), &m->tables.equal_len, QUICK);
-    if (equal > left) {
-        m->coder.error = m->coder.error == ERR_OK ? ERR_CORRUPT : m->coder.error;
-        equal = left;
-    }
-    if (equal > 0) {
-        d->group = 1;
-        d->near = equal == 1;
+    struct symbols *first = &m->tables.equal[d->last_equal][d->last_group][end_of(old, 0)][end_of((uint8_t)d->past, 1)];
+    d->equal = limited(m, number_code(s, encoding, equal, first, &m->tables.equal_len, QUICK), left);
+    d->last_equal = at_most(d->equal, EQUAL_CLASSES - 1);
+    d->stage = EQUAL_TOLD;
+}
+
+/* How many bytes differ then. old: those that come next, BIN_AHEAD of them at least, or `left`. */
+[[gnu::always_inline]] static inline void group_code(struct bin_fast *m, struct symbol_state *s, const bool encoding,
+                                                     struct differences *d, uint64_t group, const uint8_t *old,
+                                                     uint64_t left)
+{
+    unsigned ends[BIN_AHEAD - 1] = {0};
+    for (size_t i = 0; i < BIN_AHEAD - 1 && i + 1 < left; i++)
+        ends[i] = end_of(old[i + 1], 0);
+    struct symbols *first = &m->tables.group[d->last_group][d->last_equal][ends[0]][ends[1]][ends[2]];
+    d->group = limited(m, number_code(s, encoding, group - 1, first, &m->tables.group_len, QUICK) + 1, left);
+    d->last_group = at_most(d->group, GROUP_CLASSES - 1);
+    d->place = 0;
+    d->stage = GROUP_TOLD;
+}
+
+static size_t differing(const uint8_t *old, const uint8_t *new, size_t len)
+{
+    size_t n = 0;
+    while (n < len && old[n] != new[n])
+        n++;
+    return n;
+}
+
+/* One difference. A guess that came true before is what the tables are told; else place and old byte tell. */
+[[gnu::always_inline]] static inline uint8_t difference_code(struct bin_fast *m, struct symbol_state *s,
+                                                             const bool encoding, const struct differences *d,
+                                                             uint8_t difference, uint8_t old)
+{
+    struct tables *t = &m->tables;
+    const uint32_t hash = ((uint32_t)d->past << 2 | d->place) * 0x9e3779b1u;
+    struct guess *guess = &m->guesses[hash >> (32 - GUESS_BITS)];
+    const unsigned class = old == 0 ? 0 : old < 16 ? 1 : old < 0xf0 ? 2 : old < 0xff ? 3 : 4;
+    struct byte *place = &t->by_place[d->place][class];
+    unsigned high = difference >> 4;
+    unsigned low = difference & 15;
+    if (guess->sure == 0) {
+        struct byte *beside = &t->by_old[old];
+        high = symbol_code_mixed(s, encoding, high, &place->high, &beside->high, QUICKEST);
+        low = symbol_code_mixed(s, encoding, low, &place->low[high], &beside->low[high], QUICKEST);
     } else {
-        d->group += d->group < GROUP_MAX;
+        const unsigned guessed = guess->difference >> 4;
+        high = symbol_code(s, encoding, high, &t->sure_high[guess->sure][guessed], QUICKEST);
+        struct symbols *table = high == guessed ? &t->sure_low[guess->sure][guess->difference & 15] : &place->low[high];
+        low = symbol_code(s, encoding, low, table, QUICKEST);
     }
-    d->equal = equal;
-    d->told = true;
+    difference = (uint8_t)(high << 4 | low);
+    if (guess->difference == difference)
+        guess->sure = (uint8_t)(guess->sure + (guess->sure < SURE - 1));
+    else if (guess->sure > 1)
+        guess->sure--;
+    else
+        *guess = (struct guess){.difference = difference};
+    return difference;
 }
 
 /* Most stretches are short: sixteen bytes at once then, where there is room behind them. */
@@ -347,24 +409,29 @@ static void equal_copy(uint8_t *to, const uint8_t *from, size_t len, size_t room
     struct symbol_state s = m->coder.state;
     struct differences d = m->differences;
     for (size_t i = 0; i < len;) {
-        if (!d.told) {
+        if (d.stage != EQUAL_TOLD) /* there is something to be told for sure */
             symbol_coder_turn(&m->coder, &s, encoding);
-            const uint64_t equal = encoding ? bin_common(old + i, new + i, len - i) : 0;
-            equal_code(m, &s, encoding, &d, equal, old[i], left - i);
+        if (d.stage == NOTHING_TOLD)
+            equal_code(m, &s, encoding, &d, encoding ? bin_common(old + i, new + i, len - i) : 0, old[i], left - i);
+        if (d.stage == EQUAL_TOLD) {
+            const size_t n = d.equal < len - i ? (size_t)d.equal : len - i;
+            if (!encoding)
+                equal_copy(ret_new + i, old + i, n, len - i);
+            i += n;
+            d.equal -= n;
+            if (i == len)
+                break;
+            group_code(m, &s, encoding, &d, encoding ? differing(old + i, new + i, len - i) : 1, old + i, left - i);
         }
-        const size_t n = d.equal < len - i ? (size_t)d.equal : len - i;
+        const uint8_t difference =
+            difference_code(m, &s, encoding, &d, encoding ? (uint8_t)(new[i] - old[i]) : 0, old[i]);
         if (!encoding)
-            equal_copy(ret_new + i, old + i, n, len - i);
-        i += n;
-        d.equal -= n;
-        if (i == len)
-            break;
-        d.last = byte_code(&s, encoding, encoding ? (uint8_t)(new[i] - old[i]) : 0,
-                           difference_table(&m->tables, &d, old[i]), QUICK);
-        if (!encoding)
-            ret_new[i] = (uint8_t)(old[i] + d.last);
-        d.told = false;
+            ret_new[i] = (uint8_t)(old[i] + difference);
         i++;
+        d.past = (uint16_t)(d.past << 8 | difference);
+        d.place += d.place < GROUP_MAX - 1;
+        if (--d.group == 0)
+            d.stage = NOTHING_TOLD;
     }
     m->differences = d;
     m->coder.state = s;

@@ -9,7 +9,8 @@ enum {
     SUFFIX_MAX_FAST = 8 * 1024 * 1024,   /* sorting larger ones takes longer than all else */
     ENTRIES_MAX = 64 * 1024 * 1024,      /* positions of the old file that have a hash */
     COMPARE_MAX = 64 * 1024,             /* while searching; the match found is then followed to its end */
-    NEAR_TRIES = 32,                     /* equal places, to each side */
+    NEAR_TRIES_BEST = 32,                /* equal places, to each side */
+    NEAR_TRIES_FAST = 4,
     NEAR_LEN_MAX = 64,
     HASH_DEPTH = 32,
     FILTER_LEN = 8,
@@ -27,6 +28,7 @@ struct bin_index {
     uint32_t *heads, *before; /* 1 + number of an entry; its position is that number times step */
     unsigned head_bits;
     size_t step, hash_len;
+    int near_tries;
 };
 
 struct bin_chains {
@@ -223,6 +225,7 @@ enum err bin_index_make(const uint8_t *bytes, size_t size, enum delta_effort eff
         return ERR_NO_MEMORY;
     index->bytes = bytes;
     index->size = size;
+    index->near_tries = effort == DELTA_BEST ? NEAR_TRIES_BEST : NEAR_TRIES_FAST;
     const size_t suffix_max = effort == DELTA_BEST ? SUFFIX_MAX_BEST : SUFFIX_MAX_FAST;
     enum err e = size <= suffix_max ? suffixes_make(index) : hashes_make(index);
     if (e != ERR_OK) {
@@ -271,7 +274,7 @@ size_t bin_index_nearest(const struct bin_index *index, const uint8_t *at, size_
     size_t best = filter_refuses(index, at, len, least) ? 0 : suffixes_longest(index, at, len, ret_position, &rank);
     for (int side = -1; best > 0 && best <= NEAR_LEN_MAX && side <= 1; side += 2) {
         size_t i = rank;
-        for (int n = 0; n < NEAR_TRIES && (side < 0 ? i > 0 : i + 1 < index->size); n++) {
+        for (int n = 0; n < index->near_tries && (side < 0 ? i > 0 : i + 1 < index->size); n++) {
             i = side < 0 ? i - 1 : i + 1;
             size_t position = (size_t)index->suffixes[i];
             if (index->size - position < best || memcmp(index->bytes + position, at, best) != 0)

@@ -16,6 +16,8 @@ enum bin_kind {
     BIN_KINDS
 };
 
+enum { BIN_AHEAD = 4 };
+
 struct bin_op {
     enum bin_kind kind;
     uint64_t len; /* at least 1 */
@@ -58,7 +60,7 @@ struct bin_coding {
     /* The bytes of BIN_LITERALS: new is NULL when decoding, ret_new when encoding. old: only for single ones. */
     void (*literals)(void *model, const uint8_t *new, uint8_t *ret_new, size_t len, uint8_t old);
     /* The bytes of BIN_APPROX. Encoding takes all of them in one call; decoding may take pieces. left: bytes of the op
-     * from here to its end, at least len. */
+     * from here to its end, at least len; of the old bytes, BIN_AHEAD - 1 more than len can be read, or all of them. */
     void (*approx_start)(void *model);
     void (*approx)(void *model, const uint8_t *old, const uint8_t *new, uint8_t *ret_new, size_t len, uint64_t left);
     /* The bytes of BIN_STORED, between start and end; write or read in pieces of any size. */

@@ -3,37 +3,22 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Two steps. First regions that stand in the old file with few changes are looked for, as bsdiff does: a match that is
- * clearly longer than what the present alignment offers begins a new region, and regions grow in both directions as
- * long as enough of the bytes agree. What lies between regions is then told by the cheapest way through
- * literals, short copies of the old file and copies of the new one (dynamic programming over estimated prices). */
+/* What lies between regions (bin_regions.h) is told by the cheapest way through literals, short copies of the old file
+ * and copies of the new one: dynamic programming over estimated prices. */
 
 enum {
-    CLEARLY_FAST = 8, /* bytes that another alignment must offer more; hashes find less than suffixes */
-    CLEARLY_BEST = 4,
-    AGREES_GAIN = 2,   /* what a byte of a region that agrees is worth */
-    DIFFERS_LOSS = 3,  /* and what one that does not costs */
-    REGION_MIN = 16,   /* agreeing bytes of a region; smaller ones are left to the second step */
     BLOCK = 64 * 1024, /* of the dynamic programming */
-    TAKE = 192,        /* a copy that long is taken without asking further */
-    SELF_DEPTH_FAST = 12,
+    TAKE_FAST = 32,
+    TAKE_BEST = 192,
+    SELF_DEPTH_FAST = 8,
     SELF_DEPTH_BEST = 200,
     OLD_MIN = 4,
+    OLD_MIN_FAST = 8, /* for a search: shorter ones are hardly worth it */
     NOISE_COPY_MIN = 32,
     BIT = 16, /* prices are in 16ths of a bit */
     STORED_MIN = 2048,
     STORED_PIECE = 8192,
     NOISE_BITS = 233 /* (255 + 3 * sqrt(2 * 255)) / (2 * ln 2) */
-};
-
-struct region {
-    size_t start, end; /* in the new file */
-    int64_t align;     /* old offset - new offset */
-};
-
-struct regions {
-    struct region *items;
-    size_t count, room;
 };
 
 /* One position of the dynamic programming: how it is reached best, and what copies on that way can be repeated. */
@@ -46,13 +31,19 @@ struct way {
     int64_t from;
 };
 
+/* The longest match in the old file, for the last byte that was asked for. */
+struct found {
+    size_t at, position, len;
+};
+
 struct parse {
     const struct bin_texts *t;
-    struct regions regions;
-    struct way *ways;  /* BLOCK + 1 */
-    uint32_t distance; /* of the last copy of the block before */
+    struct way *ways;   /* BLOCK + 1 */
+    uint32_t distance;  /* of the last copy of the block before */
+    struct found found; /* at "fast" */
     uint32_t literal_price[256];
     size_t least; /* bytes that a copy has at least */
+    size_t take;  /* a copy that long is taken without asking further */
 };
 
 /* ---- ops ---- */
@@ -94,122 +85,6 @@ enum err bin_ops_add(struct bin_ops *ops, struct bin_op op)
     }
     ops->items[ops->count++] = op;
     return ERR_OK;
-}
-
-/* ---- regions ---- */
-
-static bool agrees(const struct bin_texts *t, size_t at, int64_t align)
-{
-    int64_t old = (int64_t)at + align;
-    return old >= 0 && (size_t)old < t->old_size && t->old[old] == t->new[at];
-}
-
-/* How far a region may grow from `from` towards `to` (either direction), so that agreeing bytes outweigh the others. */
-static size_t region_grow(const struct bin_texts *t, size_t from, size_t to, int64_t align)
-{
-    int64_t score = 0;
-    int64_t best = 0;
-    size_t where = from;
-    if (from <= to) {
-        for (size_t i = from; i < to && (int64_t)i + align < (int64_t)t->old_size; i++) {
-            score += agrees(t, i, align) ? AGREES_GAIN : -DIFFERS_LOSS;
-            if (score > best) {
-                best = score;
-                where = i + 1;
-            }
-            if (score < best - 1024)
-                break;
-        }
-        return where;
-    }
-    for (size_t i = from; i > to && (int64_t)i + align > 0; i--) {
-        score += agrees(t, i - 1, align) ? AGREES_GAIN : -DIFFERS_LOSS;
-        if (score > best) {
-            best = score;
-            where = i - 1;
-        }
-        if (score < best - 1024)
-            break;
-    }
-    return where;
-}
-
-/* Two regions that overlap are parted where that keeps most agreeing bytes. */
-static void regions_part(const struct bin_texts *t, struct region *a, struct region *b)
-{
-    int64_t score = 0;
-    int64_t best = 0;
-    size_t end = a->end < b->end ? a->end : b->end;
-    size_t cut = b->start;
-    for (size_t i = b->start; i < end; i++) {
-        score += (int64_t)agrees(t, i, a->align) - (int64_t)agrees(t, i, b->align);
-        if (score > best) {
-            best = score;
-            cut = i + 1;
-        }
-    }
-    a->end = b->start = cut;
-}
-
-static enum err region_add(struct parse *p, struct region region)
-{
-    struct regions *list = &p->regions;
-    while (list->count > 0 && list->items[list->count - 1].end > region.start) {
-        struct region *last = &list->items[list->count - 1];
-        if (last->align == region.align)
-            region.start = last->start;
-        else
-            regions_part(p->t, last, &region);
-        if (last->align == region.align || last->end <= last->start)
-            list->count--;
-    }
-    if (region.end <= region.start)
-        return ERR_OK;
-    if (list->count == list->room) {
-        size_t room = list->room == 0 ? 64 : list->room * 2;
-        struct region *items = realloc(list->items, room * sizeof *items);
-        if (items == NULL)
-            return ERR_NO_MEMORY;
-        list->items = items;
-        list->room = room;
-    }
-    list->items[list->count++] = region;
-    return ERR_OK;
-}
-
-/* bsdiff's scan. seed: the alignment and place of the present region, which is grown when the next one is found. */
-static enum err regions_find(struct parse *p, size_t start, size_t end)
-{
-    const struct bin_texts *t = p->t;
-    struct region seed = {.start = start, .end = start, .align = 0};
-    size_t clearly = t->effort == DELTA_FAST ? CLEARLY_FAST : CLEARLY_BEST;
-    size_t scan = start;
-    size_t len = 0;
-    enum err e = ERR_OK;
-    while (e == ERR_OK && scan < end) {
-        size_t counted = scan += len;
-        size_t score = 0; /* agreeing bytes of [scan, counted) at the present alignment */
-        size_t position = 0;
-        for (; scan < end; scan++) {
-            len = bin_index_longest(t->index, t->new + scan, end - scan, clearly, &position);
-            for (; counted < scan + len; counted++)
-                score += agrees(t, counted, seed.align);
-            if ((len > 0 && len == score) || len > score + clearly)
-                break;
-            score -= scan < counted && agrees(t, scan, seed.align);
-            counted = counted <= scan ? scan + 1 : counted;
-        }
-        if (scan < end && len == score)
-            continue; /* the same alignment does as well */
-        seed.end = region_grow(t, seed.end, end, seed.align);
-        e = region_add(p, seed);
-        if (scan >= end)
-            break;
-        struct region next = {.start = scan, .end = scan + len, .align = (int64_t)position - (int64_t)scan};
-        next.start = region_grow(t, scan, seed.start, next.align);
-        seed = next;
-    }
-    return e;
 }
 
 /* ---- prices ---- */
@@ -257,7 +132,7 @@ static void copy_offer(struct parse *p, size_t i, size_t min, size_t len, struct
 {
     uint32_t base = p->ways[i].price + way.price;
     min = min > p->least ? min : p->least;
-    for (size_t n = len >= TAKE ? len : min; n <= len; n++) {
+    for (size_t n = len >= p->take ? len : min; n <= len; n++) {
         way.price = base + len_price(n);
         way_offer(p, i, n, way);
     }
@@ -277,9 +152,27 @@ static size_t aligned_offer(struct parse *p, size_t i, size_t at, size_t max, in
     return n;
 }
 
-static size_t old_offer(struct parse *p, size_t i, size_t at, size_t max, int64_t region_align)
+/* The longest match in the old file. At "fast" one that was found at the byte before goes on without a search. */
+static size_t old_longest(struct parse *p, size_t at, size_t max, int64_t hint, size_t *ret_position)
 {
     const struct bin_texts *t = p->t;
+    if (t->effort != DELTA_FAST)
+        return bin_index_nearest(t->index, t->new + at, max, p->least, hint, ret_position);
+    struct found *f = &p->found;
+    if (f->at + 1 == at && f->len > OLD_MIN_FAST) {
+        f->len--;
+        f->position++;
+    } else {
+        const size_t least = p->least > OLD_MIN_FAST ? p->least : OLD_MIN_FAST;
+        f->len = bin_index_nearest(t->index, t->new + at, max, least, hint, &f->position);
+    }
+    f->at = at;
+    *ret_position = f->position;
+    return f->len;
+}
+
+static size_t old_offer(struct parse *p, size_t i, size_t at, size_t max, int64_t region_align)
+{
     const struct way *here = &p->ways[i];
     size_t position = 0;
     size_t most = aligned_offer(p, i, at, max, here->align, 4 * BIT);
@@ -287,7 +180,7 @@ static size_t old_offer(struct parse *p, size_t i, size_t at, size_t max, int64_
         size_t n = aligned_offer(p, i, at, max, region_align, 6 * BIT);
         most = n > most ? n : most;
     }
-    size_t n = bin_index_nearest(t->index, t->new + at, max, p->least, (int64_t)at + here->align, &position);
+    size_t n = old_longest(p, at, max, (int64_t)at + here->align, &position);
     if (n < OLD_MIN || n <= most)
         return most;
     int64_t align = (int64_t)position - (int64_t)at;
@@ -336,7 +229,7 @@ static size_t self_offer(struct parse *p, size_t i, size_t at, size_t max)
                                 .align = p->ways[i].align,
                                 .distance = (uint32_t)(at - place)});
         most = n;
-        if (most >= TAKE)
+        if (most >= p->take)
             break;
     }
     return most;
@@ -358,9 +251,9 @@ static void ways_fill(struct parse *p, size_t start, size_t len, int64_t align)
         if (i < skip)
             continue;
         size_t old = old_offer(p, i, start + i, len - i, align);
-        size_t self = old >= TAKE ? 0 : self_offer(p, i, start + i, len - i);
+        size_t self = old >= p->take ? 0 : self_offer(p, i, start + i, len - i);
         size_t longest = old > self ? old : self;
-        if (longest >= TAKE)
+        if (longest >= p->take)
             skip = i + longest;
     }
 }
@@ -432,22 +325,7 @@ static enum err gap_add(struct parse *p, size_t start, size_t end, int64_t align
 
 /* ---- all ---- */
 
-/* Regions that are too small to be worth it are forgotten. */
-static void regions_prune(struct parse *p)
-{
-    size_t kept = 0;
-    for (size_t i = 0; i < p->regions.count; i++) {
-        struct region *r = &p->regions.items[i];
-        size_t agreeing = 0;
-        for (size_t at = r->start; at < r->end && agreeing < REGION_MIN; at++)
-            agreeing += agrees(p->t, at, r->align);
-        if (agreeing >= REGION_MIN)
-            p->regions.items[kept++] = *r;
-    }
-    p->regions.count = kept;
-}
-
-static enum err region_op(const struct parse *p, const struct region *r, struct bin_ops *ops)
+static enum err region_op(const struct parse *p, const struct bin_region *r, struct bin_ops *ops)
 {
     int64_t from = (int64_t)r->start + r->align;
     size_t len = r->end - r->start;
@@ -475,29 +353,38 @@ static enum err stored_find(const struct parse *p, size_t start, const struct bi
     return e;
 }
 
-enum err bin_parse(const struct bin_texts *texts, size_t start, size_t end, struct bin_ops *ops)
+/* Regions as copies, and what is between them. */
+static enum err all_add(struct parse *p, const struct bin_regions *regions, size_t start, size_t end,
+                        struct bin_ops *ops)
 {
-    struct parse p = {.t = texts, .ways = malloc((BLOCK + 1) * sizeof *p.ways)};
-    struct bin_ops found = {0};
     size_t at = start;
     int64_t align = 0;
-    enum err e = p.ways == NULL ? ERR_NO_MEMORY : regions_find(&p, start, end);
-    if (e == ERR_OK)
-        regions_prune(&p);
-    for (size_t i = 0; e == ERR_OK && i < p.regions.count; i++) {
-        const struct region *r = &p.regions.items[i];
-        e = gap_add(&p, at, r->start, align, &found);
+    enum err e = ERR_OK;
+    for (size_t i = 0; e == ERR_OK && i < regions->count; i++) {
+        const struct bin_region *r = &regions->items[i];
+        e = gap_add(p, at, r->start, align, ops);
         if (e == ERR_OK)
-            e = region_op(&p, r, &found);
+            e = region_op(p, r, ops);
         at = r->end;
         align = r->align;
     }
+    return e == ERR_OK ? gap_add(p, at, end, align, ops) : e;
+}
+
+enum err bin_parse(const struct bin_texts *texts, size_t start, size_t end, struct bin_ops *ops)
+{
+    struct parse p = {.t = texts,
+                      .ways = malloc((BLOCK + 1) * sizeof *p.ways),
+                      .take = texts->effort == DELTA_FAST ? TAKE_FAST : TAKE_BEST};
+    struct bin_regions regions = {0};
+    struct bin_ops found = {0};
+    enum err e = p.ways == NULL ? ERR_NO_MEMORY : bin_regions_find(texts, start, end, &regions);
     if (e == ERR_OK)
-        e = gap_add(&p, at, end, align, &found);
+        e = all_add(&p, &regions, start, end, &found);
     if (e == ERR_OK)
         e = stored_find(&p, start, &found, ops);
     free(p.ways);
-    free(p.regions.items);
+    bin_regions_free(&regions);
     bin_ops_free(&found);
     return e;
 }

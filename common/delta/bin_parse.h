@@ -1,18 +1,8 @@
 #pragma once
 /* Finds out how to tell a part of the new file by ops. Only for creating deltas. Internal to common/delta. */
 
-#include "common/delta/bin_index.h"
 #include "common/delta/bin_op.h"
-
-struct bin_texts {
-    const uint8_t *old;
-    size_t old_size;
-    const uint8_t *new;
-    size_t new_size;
-    const struct bin_index *index;   /* of old */
-    const struct bin_chains *chains; /* of new */
-    enum delta_effort effort;
-};
+#include "common/delta/bin_regions.h"
 
 struct bin_ops {
     struct bin_op *items; /* owned */

@@ -62,7 +62,7 @@ void symbol_plain_read(struct symbol_coder *c, uint8_t *ret_bytes, size_t len);
 /* For symbol_coder_turn(): writes the block, or reads the next one when this one has ended. */
 void symbol_block_next(struct symbol_coder *c);
 
-/* To be called before every few symbols (SYMBOL_TURN). */
+/* To be called before every few symbols (SYMBOL_TURN), and only when one follows: a decoder may read on here. */
 [[gnu::always_inline]] static inline void symbol_coder_turn(struct symbol_coder *c, struct symbol_state *s,
                                                             const bool encoding)
 {
@@ -87,9 +87,8 @@ void symbol_block_next(struct symbol_coder *c);
     s->after = x;
 }
 
-/* One symbol; slowest as in symbols_learn(). */
-[[gnu::always_inline]] static inline unsigned symbol_code(struct symbol_state *s, const bool encoding, unsigned symbol,
-                                                          struct symbols *t, int8_t slowest)
+[[gnu::always_inline]] static inline unsigned symbol_pass(struct symbol_state *s, const bool encoding, unsigned symbol,
+                                                          const struct symbols *t)
 {
     if (!encoding)
         symbol = symbols_find(t->lanes, SYMBOLS, s->next & (SYMBOLS_TOTAL - 1));
@@ -99,7 +98,27 @@ void symbol_block_next(struct symbol_coder *c);
         *s->put++ = count << 16 | from;
     else
         symbol_state_step(s, from, count);
+    return symbol;
+}
+
+/* One symbol; slowest as in symbols_learn(). */
+[[gnu::always_inline]] static inline unsigned symbol_code(struct symbol_state *s, const bool encoding, unsigned symbol,
+                                                          struct symbols *t, int8_t slowest)
+{
+    symbol = symbol_pass(s, encoding, symbol, t);
     symbols_learn(t->lanes, SYMBOLS, symbol, SYMBOL_LEAST, slowest);
+    return symbol;
+}
+
+/* One symbol that two tables know something of; both learn. */
+[[gnu::always_inline]] static inline unsigned symbol_code_mixed(struct symbol_state *s, const bool encoding,
+                                                                unsigned symbol, struct symbols *a, struct symbols *b,
+                                                                int8_t slowest)
+{
+    const struct symbols both = symbols_between(a, b);
+    symbol = symbol_pass(s, encoding, symbol, &both);
+    symbols_learn(a->lanes, SYMBOLS, symbol, SYMBOL_LEAST, slowest);
+    symbols_learn(b->lanes, SYMBOLS, symbol, SYMBOL_LEAST, slowest);
     return symbol;
 }
 

@@ -83,6 +83,15 @@ static inline void symbols_start(symbols_lanes *lanes, unsigned symbols, size_t 
 #endif
 }
 
+/* What two tables say together: halfway between them. It is asked as a table is, and not taught. */
+[[gnu::always_inline]] static inline struct symbols symbols_between(const struct symbols *a, const struct symbols *b)
+{
+    struct symbols out;
+    for (size_t i = 0; i < SYMBOLS / SYMBOLS_LANES; i++)
+        out.lanes[i] = a->lanes[i] + ((b->lanes[i] - a->lanes[i]) >> 1);
+    return out;
+}
+
 /* A symbol came. least: slots that each one always has. slowest: a share of 1 / 2^slowest at least is learnt, 2 … 7;
  * larger ones while little is known. */
 [[gnu::always_inline]] static inline void symbols_learn(symbols_lanes *lanes, unsigned symbols, unsigned symbol,

@@ -170,10 +170,11 @@ enum err vfile_at(struct vfile *v, int64_t position, const uint8_t **ret_bytes, 
     size_t slot = (size_t)(block % VFILE_BLOCKS);
     int64_t start = block * VFILE_BLOCK;
     int64_t left = v->spans->size - start;
-    size_t len = left < VFILE_BLOCK ? (size_t)left : VFILE_BLOCK;
+    size_t held = left < VFILE_BLOCK + VFILE_AHEAD ? (size_t)left : VFILE_BLOCK + VFILE_AHEAD;
+    size_t len = held < VFILE_BLOCK ? held : VFILE_BLOCK;
     if (v->tags[slot] != block + 1) {
         v->tags[slot] = 0;
-        enum err e = span_list_read(v->spans, v->fd, start, v->blocks[slot], len);
+        enum err e = span_list_read(v->spans, v->fd, start, v->blocks[slot], held);
         if (e != ERR_OK)
             return e;
         v->tags[slot] = block + 1;

@@ -33,19 +33,19 @@ void span_list_free(struct span_list *list);
 [[nodiscard]] enum err span_list_write(const struct span_list *list, int fd, int64_t position, const void *bytes,
                                        size_t len);
 
-enum { VFILE_BLOCK = 16 * 1024, VFILE_BLOCKS = 32 };
+enum { VFILE_BLOCK = 16 * 1024, VFILE_BLOCKS = 32, VFILE_AHEAD = 16 };
 
 /* The cache. One owner. */
 struct vfile {
     int fd;
     const struct span_list *spans; /* borrowed */
     int64_t tags[VFILE_BLOCKS];    /* number of the block + 1 */
-    uint8_t blocks[VFILE_BLOCKS][VFILE_BLOCK];
+    uint8_t blocks[VFILE_BLOCKS][VFILE_BLOCK + VFILE_AHEAD];
 };
 
 /* NULL without memory; free() it. */
 struct vfile *vfile_new(int fd, const struct span_list *spans);
 
 /* The bytes from position on, as many as are together; 0 <= position < size of the whole. They stay until the next
- * call. ERR_IO. */
+ * call. VFILE_AHEAD bytes behind them can be read too, or what is left of the whole. ERR_IO. */
 [[nodiscard]] enum err vfile_at(struct vfile *v, int64_t position, const uint8_t **ret_bytes, size_t *ret_len);
