@@ -48,8 +48,11 @@ static inline int16_t symbols_bound(const symbols_lanes *lanes, unsigned symbol)
 /* All symbols of so many tables are as likely, and nothing is known. */
 static inline void symbols_start(symbols_lanes *lanes, unsigned symbols, size_t tables)
 {
-    for (size_t i = 0; i < tables * symbols; i++)
-        lanes[i / SYMBOLS_LANES][i % SYMBOLS_LANES] = (int16_t)(i % symbols * (SYMBOLS_TOTAL / symbols));
+    const size_t each = symbols / SYMBOLS_LANES;
+    for (unsigned i = 0; i < symbols && tables > 0; i++)
+        lanes[i / SYMBOLS_LANES][i % SYMBOLS_LANES] = (int16_t)(i * (SYMBOLS_TOTAL / symbols));
+    for (size_t i = each; i < tables * each; i++)
+        lanes[i] = lanes[i - each];
 }
 
 [[gnu::always_inline]] static inline uint32_t symbols_from(const symbols_lanes *lanes, unsigned symbol)
