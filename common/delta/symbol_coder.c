@@ -4,8 +4,10 @@
 
 enum { HEAD = 4 + 8 + 8, WORD = 4 };
 
-/* What a decoder may read behind the end of a block before it looks where it is. */
+/* With what a decoder may read behind the end of a block before it looks where it is, and an encoder's head before it.
+ */
 static const size_t words_room = (size_t)(SYMBOL_WORDS + SYMBOL_TURN) * WORD;
+_Static_assert(HEAD <= SYMBOL_TURN * WORD, "a head has room");
 static const uint64_t first_state = 1ull << SYMBOL_STATE_BITS;
 
 size_t symbol_coder_memory(void)
