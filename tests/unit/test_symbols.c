@@ -111,7 +111,8 @@ static size_t pass(struct symbol_coder *c, const bool encoding)
     symbols_start(tables[0].lanes, SYMBOLS, TABLES);
     struct symbol_state s = c->state;
     for (size_t i = 0; i < ROUNDS; i++) {
-        const unsigned skewed = (random_next(&seed) & random_next(&seed)) % SYMBOLS;
+        const unsigned even = random_next(&seed);
+        const unsigned skewed = even & random_next(&seed) & (SYMBOLS - 1);
         const unsigned raw = random_next(&seed) & ((1U << SYMBOL_RAW_BITS) - 1);
         symbol_coder_turn(c, &s, encoding);
         wrong += symbol_code(&s, encoding, encoding ? skewed : 0, &tables[0], 6) != skewed;
