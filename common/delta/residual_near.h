@@ -200,16 +200,21 @@ ALWAYS_INLINE void near_batch_code(struct residual *r, struct lane *lane, bool e
         places_learn(r, batch, batch->count, &places);
 }
 
+/* Mean level of the first columns; they have been seen. */
+static int columns_level(const struct residual *r)
+{
+    const struct columns columns = columns_from(r, 0);
+    int sum = 0, count = 0;
+    while (count < 64 && (size_t)count < r->column_count)
+        sum += columns.level[count++];
+    return count == 0 ? LOG_ONE : sum / count;
+}
+
 static void near_row_begin(struct residual *r, int64_t predicted)
 {
     int level = r->row.level;
-    const size_t count = r->column_count < 64 ? r->column_count : 64;
-    const struct columns columns = columns_from(r, 0);
-    int sum = 0;
-    for (size_t j = 0; j < count && r->laps != 0; j++)
-        sum += columns.level[j];
     if (r->laps != 0)
-        level = sum / (int)count;
+        level = columns_level(r);
     else if (level == LEVEL_UNSEEN && r->numbers.mantissa == 0)
         level = LOG_ONE + LOG_STEPS;
     else if (level == LEVEL_UNSEEN)
