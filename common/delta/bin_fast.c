@@ -1,6 +1,7 @@
 #include "common/delta/bin_fast.h"
 
 #include "common/delta/bin_index.h"
+#include "common/delta/bin_moves.h"
 #include "common/delta/symbol_coder.h"
 
 #include <stdlib.h>
@@ -30,7 +31,9 @@ enum {
     OLD_CLASSES = 5,    /* of old bytes under a difference */
     ENDS = 3,           /* kinds of bytes that a carry goes through: zero (or one more), all ones, others */
     EQUAL_CLASSES = 12, /* of how many bytes were equal before a group */
-    GROUP_CLASSES = 7,  /* of how long the last group was */
+    GROUP_CLASSES = 7,  /* of how long the last group was; 0: it was an operand */
+    PLACES = DIRECT,    /* likely ones that a group may skip */
+    LIKELY = 60,        /* of 255: there is a group at that place */
     GUESS_BITS = 14,
     SURE = 4 /* levels of how sure a guess is */
 };
@@ -53,11 +56,17 @@ struct byte {
 
 /* Inside a copy with differences: bytes that are equal, and groups of bytes that differ, in turn. */
 struct differences {
-    enum { NOTHING_TOLD, EQUAL_TOLD, GROUP_TOLD } stage;
-    uint64_t equal, group;           /* bytes that are left of them */
+    enum { NOTHING_TOLD, EQUAL_TOLD, GROUP_TOLD, OPERAND_TOLD } stage;
+    int64_t at;                      /* in the old file */
+    uint64_t equal, group;           /* bytes that are left of them; of equal ones, where no place tells */
+    uint64_t passed;                 /* equal ones that are done */
+    unsigned places, wanted;         /* likely ones that were passed, and before the group; PLACES: no place tells */
+    uint16_t skipped[PLACES];        /* what was before them */
+    uint16_t before;                 /* the last two old bytes */
     unsigned last_equal, last_group; /* how many they were; below their numbers of classes */
     unsigned place;                  /* in the group, below GROUP_MAX */
     uint16_t past;                   /* the last two differences */
+    struct operand operand;          /* that the group begins */
 };
 
 /* What the next difference may be, by the two before it. */
@@ -73,7 +82,7 @@ struct tables {
     struct offset distance[DISTANCES], step;
     struct byte literal[256];
     struct symbols equal[EQUAL_CLASSES][GROUP_CLASSES][ENDS][ENDS];
-    struct symbols group[GROUP_CLASSES][EQUAL_CLASSES][ENDS][ENDS][ENDS];
+    struct symbols group[GROUP_CLASSES][EQUAL_CLASSES][ENDS][MOVES_KNOWN];
     struct number group_len;
     struct byte by_place[GROUP_MAX][OLD_CLASSES], by_old[256];
     struct symbols sure_high[SURE][SYMBOLS], sure_low[SURE][SYMBOLS];
@@ -88,8 +97,11 @@ struct bin_fast {
     uint8_t last_byte;
     int64_t last_distance;
     struct bin_aligns aligns;
+    int64_t from; /* of the last copy of the old file */
     struct differences differences;
     struct guess guesses[1 << GUESS_BITS];
+    uint8_t begins[1 << 16]; /* how often a group begins behind two old bytes: LIKELY and more, often */
+    struct moves moves;
 };
 
 /* ---- numbers ---- */
@@ -228,7 +240,7 @@ static unsigned len_class(uint64_t len)
         align += offset_code(s, encoding, ((uint64_t)(op->from - position) - align) ^ turn, &m->tables.step) ^ turn;
     }
     bin_aligns_front(&m->aligns, (int64_t)align, which);
-    op->from = (int64_t)(align + (uint64_t)position);
+    op->from = m->from = (int64_t)(align + (uint64_t)position);
 }
 
 [[gnu::always_inline]] static inline void op_code(struct bin_fast *m, const bool encoding, int64_t position,
@@ -306,7 +318,7 @@ static void fast_copied(void *model, const uint8_t *bytes, size_t len, const str
 static void fast_approx_start(void *model)
 {
     struct bin_fast *m = model;
-    m->differences = (struct differences){0};
+    m->differences = (struct differences){.at = m->from};
 }
 
 static unsigned end_of(uint8_t byte, uint8_t one)
@@ -329,37 +341,114 @@ static uint64_t limited(struct bin_fast *m, uint64_t number, uint64_t max)
     return max;
 }
 
-/* How many bytes are equal before the next group. old: the next old byte; left: bytes to the end of the op. */
-[[gnu::always_inline]] static inline void equal_code(struct bin_fast *m, struct symbol_state *s, const bool encoding,
-                                                     struct differences *d, uint64_t equal, uint8_t old, uint64_t left)
+/* How many likely places there are before the group, if it is at one; else the number of equal bytes behind PLACES. */
+static uint64_t places_count(const struct bin_fast *m, const struct differences *d, const uint8_t *old, uint64_t equal,
+                             uint64_t left)
 {
-    struct symbols *first = &m->tables.equal[d->last_equal][d->last_group][end_of(old, 0)][end_of((uint8_t)d->past, 1)];
-    d->equal = limited(m, number_code(s, encoding, equal, first, &m->tables.equal_len, QUICK), left);
-    d->last_equal = at_most(d->equal, EQUAL_CLASSES - 1);
+    unsigned before = d->before;
+    unsigned places = 0;
+    for (size_t i = 0; i < equal; i++) {
+        places += m->begins[before] >= LIKELY;
+        if (places == PLACES)
+            return PLACES + equal;
+        before = (before << 8 | old[i]) & 0xffff;
+    }
+    return equal < left && m->begins[before] >= LIKELY ? places : PLACES + equal;
+}
+
+/* Where the next group begins: operands stand behind the same few bytes all over a program, so a group is told by how
+ * many of such places it skips, or where it is at none by the number of equal bytes. old: the next bytes; left: bytes
+ * to the end of the op. */
+[[gnu::always_inline]] static inline void equal_code(struct bin_fast *m, struct symbol_state *s, const bool encoding,
+                                                     struct differences *d, uint64_t equal, const uint8_t *old,
+                                                     uint64_t left)
+{
+    struct symbols *first =
+        &m->tables.equal[d->last_equal][d->last_group][end_of(*old, 0)][end_of((uint8_t)d->past, 1)];
+    const uint64_t told = number_code(s, encoding, encoding ? places_count(m, d, old, equal, left) : 0, first,
+                                      &m->tables.equal_len, QUICK);
+    d->wanted = at_most(told, PLACES);
+    d->equal = told < PLACES ? 0 : limited(m, told - PLACES, left);
+    d->places = 0;
+    d->passed = 0;
     d->stage = EQUAL_TOLD;
 }
 
-/* How many bytes differ then. old: those that come next, BIN_AHEAD of them at least, or `left`. */
-[[gnu::always_inline]] static inline void group_code(struct bin_fast *m, struct symbol_state *s, const bool encoding,
-                                                     struct differences *d, uint64_t group, const uint8_t *old,
-                                                     uint64_t left)
+/* Goes on to where the group begins, or over all `len` bytes, and returns how many are equal. */
+[[gnu::always_inline]] static inline size_t equal_pass(const struct bin_fast *m, struct differences *d,
+                                                       const uint8_t *old, size_t len)
 {
-    unsigned ends[BIN_AHEAD - 1] = {0};
-    for (size_t i = 0; i < BIN_AHEAD - 1 && i + 1 < left; i++)
-        ends[i] = end_of(old[i + 1], 0);
-    struct symbols *first = &m->tables.group[d->last_group][d->last_equal][ends[0]][ends[1]][ends[2]];
-    d->group = limited(m, number_code(s, encoding, group - 1, first, &m->tables.group_len, QUICK) + 1, left);
-    d->last_group = at_most(d->group, GROUP_CLASSES - 1);
-    d->place = 0;
-    d->stage = GROUP_TOLD;
+    unsigned before = d->before;
+    size_t n = 0;
+    if (d->wanted < PLACES) {
+        for (; n < len; n++) {
+            if (m->begins[before] >= LIKELY) {
+                if (d->places == d->wanted)
+                    break;
+                d->skipped[d->places++] = (uint16_t)before;
+            }
+            before = (before << 8 | old[n]) & 0xffff;
+        }
+    } else {
+        n = d->equal < len ? (size_t)d->equal : len;
+        d->equal -= n;
+        for (size_t i = n < 2 ? 0 : n - 2; i < n; i++)
+            before = (before << 8 | old[i]) & 0xffff;
+    }
+    d->before = (uint16_t)before;
+    d->passed += n;
+    d->at += (int64_t)n;
+    return n;
 }
 
-static size_t differing(const uint8_t *old, const uint8_t *new, size_t len)
+/* A group begins here, and at none of the places that were skipped. */
+[[gnu::always_inline]] static inline void places_learn(struct bin_fast *m, struct differences *d)
+{
+    for (unsigned i = 0; i < d->places; i++)
+        m->begins[d->skipped[i]] -= m->begins[d->skipped[i]] >> 3;
+    m->begins[d->before] += (uint8_t)(UINT8_MAX - m->begins[d->before]) >> 2;
+    d->last_equal = at_most(d->passed, EQUAL_CLASSES - 1);
+}
+
+static size_t differing(const uint8_t *old, const uint8_t *new, uint64_t len)
 {
     size_t n = 0;
     while (n < len && old[n] != new[n])
         n++;
     return n;
+}
+
+/* What a group is: an operand that is told by moves, or a number of bytes that differ. old: the bytes that come next,
+ * BIN_AHEAD of them at least, or `left`; new: the same, when encoding. */
+[[gnu::always_inline]] static inline void group_code(struct bin_fast *m, struct symbol_state *s, const bool encoding,
+                                                     struct differences *d, const uint8_t *old, const uint8_t *new,
+                                                     uint64_t left)
+{
+    uint32_t told[MOVES_WAYS] = {0};
+    enum moves_known known = MOVES_NEW;
+    d->operand = (struct operand){0};
+    if (left >= OPERAND_BYTES)
+        known = moves_tell(&m->moves, old, d->at, (uint32_t)-m->aligns.last[0], &d->operand, told);
+    uint64_t group = 0;
+    if (encoding) {
+        group = MOVES_WAYS + differing(old, new, left) - 1;
+        for (unsigned way = MOVES_WAYS; left >= OPERAND_BYTES && way-- > 0;)
+            group = operand_get(new) == told[way] ? way : group;
+    }
+    const unsigned end = left > 1 ? end_of(old[1], 0) : 0;
+    struct symbols *first = &m->tables.group[d->last_group][d->last_equal][end][known];
+    group = number_code(s, encoding, group, first, &m->tables.group_len, QUICK);
+    if (group < MOVES_WAYS) {
+        d->operand.new = told[group];
+        d->group = limited(m, OPERAND_BYTES, left);
+        d->last_group = 0;
+        d->stage = OPERAND_TOLD;
+    } else {
+        d->group = limited(m, group - MOVES_WAYS + 1, left);
+        d->last_group = at_most(d->group, GROUP_CLASSES - 1);
+        d->stage = GROUP_TOLD;
+    }
+    d->place = 0;
 }
 
 /* One difference. A guess that came true before is what the tables are told; else place and old byte tell. */
@@ -394,6 +483,21 @@ static size_t differing(const uint8_t *old, const uint8_t *new, size_t len)
     return difference;
 }
 
+/* That difference is done, and with the last one the group. */
+[[gnu::always_inline]] static inline void difference_passed(struct bin_fast *m, struct differences *d, uint8_t old,
+                                                            uint8_t difference)
+{
+    d->at++;
+    d->before = (uint16_t)(d->before << 8 | old);
+    d->past = (uint16_t)(d->past << 8 | difference);
+    d->place += d->place < GROUP_MAX - 1;
+    if (--d->group > 0)
+        return;
+    if (d->operand.is_inside)
+        moves_learn(&m->moves, &d->operand);
+    d->stage = NOTHING_TOLD;
+}
+
 /* Most stretches are short: sixteen bytes at once then, where there is room behind them. */
 static void equal_copy(uint8_t *to, const uint8_t *from, size_t len, size_t room)
 {
@@ -409,29 +513,31 @@ static void equal_copy(uint8_t *to, const uint8_t *from, size_t len, size_t room
     struct symbol_state s = m->coder.state;
     struct differences d = m->differences;
     for (size_t i = 0; i < len;) {
-        if (d.stage != EQUAL_TOLD) /* there is something to be told for sure */
+        if (d.stage == NOTHING_TOLD || d.stage == GROUP_TOLD) /* there is something to be told for sure */
             symbol_coder_turn(&m->coder, &s, encoding);
         if (d.stage == NOTHING_TOLD)
-            equal_code(m, &s, encoding, &d, encoding ? bin_common(old + i, new + i, len - i) : 0, old[i], left - i);
+            equal_code(m, &s, encoding, &d, encoding ? bin_common(old + i, new + i, len - i) : 0, old + i, left - i);
         if (d.stage == EQUAL_TOLD) {
-            const size_t n = d.equal < len - i ? (size_t)d.equal : len - i;
+            const size_t n = equal_pass(m, &d, old + i, len - i);
             if (!encoding)
                 equal_copy(ret_new + i, old + i, n, len - i);
             i += n;
-            d.equal -= n;
             if (i == len)
                 break;
-            group_code(m, &s, encoding, &d, encoding ? differing(old + i, new + i, len - i) : 1, old + i, left - i);
+            places_learn(m, &d);
+            group_code(m, &s, encoding, &d, old + i, encoding ? new + i : NULL, left - i);
         }
-        const uint8_t difference =
-            difference_code(m, &s, encoding, &d, encoding ? (uint8_t)(new[i] - old[i]) : 0, old[i]);
+        uint8_t difference;
+        if (d.stage == OPERAND_TOLD) {
+            difference = (uint8_t)((d.operand.new >> d.operand.bits) - old[i]);
+            d.operand.bits += 8;
+        } else {
+            difference = difference_code(m, &s, encoding, &d, encoding ? (uint8_t)(new[i] - old[i]) : 0, old[i]);
+            operand_add(&d.operand, old[i], difference);
+        }
         if (!encoding)
             ret_new[i] = (uint8_t)(old[i] + difference);
-        i++;
-        d.past = (uint16_t)(d.past << 8 | difference);
-        d.place += d.place < GROUP_MAX - 1;
-        if (--d.group == 0)
-            d.stage = NOTHING_TOLD;
+        difference_passed(m, &d, old[i++], difference);
     }
     m->differences = d;
     m->coder.state = s;
