@@ -1,10 +1,12 @@
 #include "common/delta/bin_parse.h"
 
+#include "common/delta/bin_price.h"
+
 #include <stdlib.h>
 #include <string.h>
 
-/* What lies between regions (bin_regions.h) is told by the cheapest way through literals, short copies of the old file
- * and copies of the new one: dynamic programming over estimated prices. */
+/* The cheapest way through literals, exact copies of both files, and copies with differences as regions offer them
+ * (bin_regions.h): dynamic programming over estimated prices. */
 
 enum {
     BLOCK = 64 * 1024, /* of the dynamic programming */
@@ -15,7 +17,9 @@ enum {
     OLD_MIN = 4,
     OLD_MIN_FAST = 8, /* for a search: shorter ones are hardly worth it */
     NOISE_COPY_MIN = 32,
-    BIT = 16, /* prices are in 16ths of a bit */
+    BIT = BIN_BIT,
+    APPROX_LEN = 8 * BIT, /* how long a copy with differences is */
+    PASSES_BEST = 2,
     STORED_MIN = 2048,
     STORED_PIECE = 8192,
     NOISE_BITS = 233 /* (255 + 3 * sqrt(2 * 255)) / (2 * ln 2) */
@@ -41,7 +45,9 @@ struct parse {
     struct way *ways;   /* BLOCK + 1 */
     uint32_t distance;  /* of the last copy of the block before */
     struct found found; /* at "fast" */
-    uint32_t literal_price[256];
+    int64_t align;      /* of the last copy of the old file of the block before */
+    bool goes_on;       /* which ended with that copy */
+    struct bin_prices prices;
     size_t least; /* bytes that a copy has at least */
     size_t take;  /* a copy that long is taken without asking further */
 };
@@ -61,6 +67,8 @@ static bool op_joins(const struct bin_op *last, const struct bin_op *op)
         (last->kind == BIN_OLD || last->kind == BIN_APPROX) && (op->kind == BIN_OLD || op->kind == BIN_APPROX);
     if (copies)
         return last->from + (int64_t)last->len == op->from;
+    if (last->kind == BIN_SELF && op->kind == BIN_SELF)
+        return last->from == op->from;
     return last->kind == op->kind && (op->kind == BIN_LITERALS || op->kind == BIN_STORED);
 }
 
@@ -87,36 +95,12 @@ enum err bin_ops_add(struct bin_ops *ops, struct bin_op op)
     return ERR_OK;
 }
 
-/* ---- prices ---- */
-
-/* 16 * log2(n), n >= 1; linear between powers of two. */
-static uint32_t log_price(uint64_t n)
-{
-    unsigned bits = 63 - (unsigned)__builtin_clzll(n);
-    uint64_t part = bits >= 4 ? (n >> (bits - 4)) & 15 : (n << (4 - bits)) & 15;
-    return bits * BIT + (uint32_t)part;
-}
-
-static void literal_prices(struct parse *p, size_t start, size_t end)
-{
-    uint32_t counts[256];
-    uint32_t total = 256;
-    for (size_t i = 0; i < 256; i++)
-        counts[i] = 1;
-    for (size_t i = start; i < end; i++, total++)
-        counts[p->t->new[i]]++;
-    for (size_t i = 0; i < 256; i++) {
-        uint32_t price = (log_price(total) - log_price(counts[i])) * 13 / 16;
-        p->literal_price[i] = price < 2 * BIT ? 2 * BIT : price;
-    }
-}
+/* ---- the cheapest way ---- */
 
 static uint32_t len_price(size_t len)
 {
-    return 2 * BIT + log_price(len);
+    return 2 * BIT + bin_log_price(len);
 }
-
-/* ---- the cheapest way ---- */
 
 static void way_offer(struct parse *p, size_t i, size_t len, struct way way)
 {
@@ -185,7 +169,7 @@ static size_t old_offer(struct parse *p, size_t i, size_t at, size_t max, int64_
         return most;
     int64_t align = (int64_t)position - (int64_t)at;
     int64_t step = align - here->align;
-    uint32_t price = 5 * BIT + log_price((uint64_t)(step < 0 ? -step : step) + 1);
+    uint32_t price = 5 * BIT + bin_log_price((uint64_t)(step < 0 ? -step : step) + 1);
     copy_offer(
         p, i, OLD_MIN, n,
         (struct way){
@@ -221,7 +205,7 @@ static size_t self_offer(struct parse *p, size_t i, size_t at, size_t max)
         size_t n = bin_common(t->new + place, t->new + at, max);
         if (n <= most)
             continue;
-        uint32_t price = 4 * BIT + log_price(at - place);
+        uint32_t price = 4 * BIT + bin_log_price(at - place);
         copy_offer(p, i, BIN_CHAINS_MIN, n,
                    (struct way){.price = price,
                                 .kind = BIN_SELF,
@@ -235,33 +219,100 @@ static size_t self_offer(struct parse *p, size_t i, size_t at, size_t max)
     return most;
 }
 
-static void ways_fill(struct parse *p, size_t start, size_t len, int64_t align)
+static uint32_t align_price(int64_t align, int64_t last)
 {
+    const int64_t step = align - last;
+    return step == 0 ? BIT : 5 * BIT + bin_log_price((uint64_t)(step < 0 ? -step : step) + 1);
+}
+
+/* A copy with differences, on the way. */
+struct inexact {
+    uint32_t price;
+    size_t begin; /* of the copy, in the block */
+    unsigned flags;
+    uint32_t distance;
+};
+
+/* It begins here, where that is cheaper than to have begun before. */
+static void inexact_begin(const struct parse *p, size_t i, int64_t align, struct inexact *x)
+{
+    const struct way *here = &p->ways[i];
+    uint32_t price = here->price;
+    if (i > 0 || !p->goes_on || here->align != align)
+        price += 3 * BIT + APPROX_LEN + align_price(align, here->align);
+    if (price >= x->price)
+        return;
+    x->price = price;
+    x->begin = i;
+    x->distance = here->distance;
+}
+
+/* And goes on for one byte. */
+static void inexact_offer(struct parse *p, size_t i, size_t at, int64_t align, struct inexact *x)
+{
+    const uint8_t old = p->t->old[(int64_t)at + align];
+    const uint8_t new = p->t->new[at];
+    const bool differs = old != new;
+    x->price += p->prices.differs[x->flags][differs];
+    if (differs)
+        x->price += p->prices.difference[(uint8_t)(new - old)];
+    x->flags = (x->flags << 1 | differs) & ((1 << BIN_FLAGS_KNOWN) - 1);
+    const size_t len = i + 1 - x->begin;
+    way_offer(p, x->begin, len,
+              (struct way){.price = x->price,
+                           .kind = BIN_APPROX,
+                           .from = (int64_t)at + align - (int64_t)(len - 1),
+                           .align = align,
+                           .distance = x->distance});
+}
+
+/* How many of the next bytes need no search, as the region has them all. */
+static size_t equal_skip(const struct parse *p, size_t at, const struct bin_region *r)
+{
+    enum { LONG = 48, TAIL = 24 };
+    const size_t n = bin_common(p->t->old + ((int64_t)at + r->align), p->t->new + at, r->end - at);
+    return n < LONG ? 0 : n - TAIL;
+}
+
+/* region: the first one that ends behind start. */
+static void ways_fill(struct parse *p, size_t start, size_t len, const struct bin_region *region,
+                      const struct bin_region *regions_end)
+{
+    struct inexact inexact = {.price = UINT32_MAX};
     for (size_t i = 0; i <= len; i++)
         p->ways[i].price = UINT32_MAX;
-    p->ways[0] = (struct way){.align = align, .distance = p->distance};
+    p->ways[0] = (struct way){.align = p->align, .distance = p->distance};
     for (size_t i = 0, skip = 0; i < len; i++) {
-        if (p->ways[i].price == UINT32_MAX)
-            continue;
-        uint8_t byte = p->t->new[start + i];
+        const size_t at = start + i;
         struct way literal = p->ways[i];
-        literal.price += p->literal_price[byte];
+        literal.price += p->prices.literal[p->t->new[at]];
         literal.kind = BIN_LITERALS;
         way_offer(p, i, 1, literal);
+        if (region < regions_end && at == region->end) {
+            region++;
+            inexact = (struct inexact){.price = UINT32_MAX};
+        }
+        const bool inside = region < regions_end && at >= region->start;
+        if (inside) {
+            inexact_begin(p, i, region->align, &inexact);
+            inexact_offer(p, i, at, region->align, &inexact);
+        }
         if (i < skip)
             continue;
-        size_t old = old_offer(p, i, start + i, len - i, align);
-        size_t self = old >= p->take ? 0 : self_offer(p, i, start + i, len - i);
-        size_t longest = old > self ? old : self;
-        if (longest >= p->take)
-            skip = i + longest;
+        const int64_t align = inside ? region->align : p->ways[i].align;
+        const size_t old = old_offer(p, i, at, len - i, align);
+        const size_t self = self_offer(p, i, at, len - i);
+        const size_t longest = old > self ? old : self;
+        skip = longest >= p->take ? i + longest : inside ? i + equal_skip(p, at, region) : 0;
     }
 }
 
 /* Follows the cheapest way back, and adds its ops in order. */
-static enum err ways_add(struct parse *p, size_t len, struct bin_ops *ops)
+static enum err ways_add(struct parse *p, size_t at, size_t len, struct bin_ops *ops)
 {
     p->distance = p->ways[len].distance;
+    p->align = p->ways[len].align;
+    p->goes_on = p->ways[len].kind == BIN_OLD || p->ways[len].kind == BIN_APPROX;
     size_t next = SIZE_MAX; /* links forward, in the place of prices */
     for (size_t i = len; i > 0;) {
         size_t before = i - p->ways[i].len;
@@ -273,6 +324,9 @@ static enum err ways_add(struct parse *p, size_t len, struct bin_ops *ops)
     for (size_t i = next; e == ERR_OK && i <= len && len > 0; i = p->ways[i].price) {
         const struct way *w = &p->ways[i];
         struct bin_op op = {.kind = w->kind, .len = w->len, .from = w->from};
+        if (op.kind == BIN_APPROX && memcmp(p->t->old + op.from, p->t->new + at, op.len) == 0)
+            op.kind = BIN_OLD;
+        at += op.len;
         e = bin_ops_add(ops, op);
     }
     return e;
@@ -306,31 +360,45 @@ static bool is_noise(const uint8_t *bytes, size_t len)
     return (sum >> 16) + NOISE_BITS >= 8 * (uint64_t)len;
 }
 
-/* What lies between regions. align: of the region before. */
-static enum err gap_add(struct parse *p, size_t start, size_t end, int64_t align, struct bin_ops *ops)
-{
-    enum err e = ERR_OK;
-    if (start < end)
-        literal_prices(p, start, end);
-    while (e == ERR_OK && start < end) {
-        size_t len = end - start < BLOCK ? end - start : BLOCK;
-        /* bytes that can only be stored are stored cheapest in one piece */
-        p->least = len >= STORED_MIN && is_noise(p->t->new + start, len) ? NOISE_COPY_MIN : 0;
-        ways_fill(p, start, len, align);
-        e = ways_add(p, len, ops);
-        start += len;
-    }
-    return e;
-}
-
 /* ---- all ---- */
 
-static enum err region_op(const struct parse *p, const struct bin_region *r, struct bin_ops *ops)
+/* Regions as copies, and literals between them. */
+static enum err regions_add(const struct bin_regions *regions, size_t start, size_t end, struct bin_ops *ops)
 {
-    int64_t from = (int64_t)r->start + r->align;
-    size_t len = r->end - r->start;
-    bool exact = memcmp(p->t->old + from, p->t->new + r->start, len) == 0;
-    return bin_ops_add(ops, (struct bin_op){.kind = exact ? BIN_OLD : BIN_APPROX, .len = len, .from = from});
+    enum err e = ERR_OK;
+    for (size_t i = 0; e == ERR_OK && i < regions->count; i++) {
+        const struct bin_region *r = &regions->items[i];
+        e = bin_ops_add(ops, (struct bin_op){.kind = BIN_LITERALS, .len = r->start - start});
+        if (e == ERR_OK)
+            e = bin_ops_add(ops, (struct bin_op){
+                                     .kind = BIN_APPROX, .len = r->end - r->start, .from = (int64_t)r->start + r->align});
+        start = r->end;
+    }
+    return e == ERR_OK ? bin_ops_add(ops, (struct bin_op){.kind = BIN_LITERALS, .len = end - start}) : e;
+}
+
+/* The cheapest way at prices that the ops of a first guess have; in place of them. */
+static enum err pass(struct parse *p, const struct bin_regions *regions, size_t start, size_t end, struct bin_ops *ops)
+{
+    bin_prices_make(p->t->old, p->t->new + start, ops->items, ops->count, &p->prices);
+    ops->count = 0;
+    p->distance = 0;
+    p->align = 0;
+    p->goes_on = false;
+    const struct bin_region *region = regions->items;
+    const struct bin_region *regions_end = region + regions->count;
+    enum err e = ERR_OK;
+    for (size_t at = start; e == ERR_OK && at < end;) {
+        size_t len = end - at < BLOCK ? end - at : BLOCK;
+        /* bytes that can only be stored are stored cheapest in one piece */
+        p->least = len >= STORED_MIN && is_noise(p->t->new + at, len) ? NOISE_COPY_MIN : 0;
+        while (region < regions_end && region->end <= at)
+            region++;
+        ways_fill(p, at, len, region, regions_end);
+        e = ways_add(p, at, len, ops);
+        at += len;
+    }
+    return e;
 }
 
 /* Runs of literals that are noise become stored ones. */
@@ -353,24 +421,6 @@ static enum err stored_find(const struct parse *p, size_t start, const struct bi
     return e;
 }
 
-/* Regions as copies, and what is between them. */
-static enum err all_add(struct parse *p, const struct bin_regions *regions, size_t start, size_t end,
-                        struct bin_ops *ops)
-{
-    size_t at = start;
-    int64_t align = 0;
-    enum err e = ERR_OK;
-    for (size_t i = 0; e == ERR_OK && i < regions->count; i++) {
-        const struct bin_region *r = &regions->items[i];
-        e = gap_add(p, at, r->start, align, ops);
-        if (e == ERR_OK)
-            e = region_op(p, r, ops);
-        at = r->end;
-        align = r->align;
-    }
-    return e == ERR_OK ? gap_add(p, at, end, align, ops) : e;
-}
-
 enum err bin_parse(const struct bin_texts *texts, size_t start, size_t end, struct bin_ops *ops)
 {
     struct parse p = {.t = texts,
@@ -380,7 +430,10 @@ enum err bin_parse(const struct bin_texts *texts, size_t start, size_t end, stru
     struct bin_ops found = {0};
     enum err e = p.ways == NULL ? ERR_NO_MEMORY : bin_regions_find(texts, start, end, &regions);
     if (e == ERR_OK)
-        e = all_add(&p, &regions, start, end, &found);
+        e = regions_add(&regions, start, end, &found);
+    const int passes = texts->effort == DELTA_FAST ? 1 : PASSES_BEST;
+    for (int i = 0; e == ERR_OK && i < passes; i++)
+        e = pass(&p, &regions, start, end, &found);
     if (e == ERR_OK)
         e = stored_find(&p, start, &found, ops);
     free(p.ways);

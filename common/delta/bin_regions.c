@@ -237,7 +237,7 @@ enum err bin_regions_find(const struct bin_texts *texts, size_t start, size_t en
     enum err e = scan(texts, start, end, list);
     if (e == ERR_OK)
         prune(texts, list);
-    if (e == ERR_OK && texts->effort == DELTA_FAST)
+    if (false && e == ERR_OK && texts->effort == DELTA_FAST)
         e = holes_cut(texts, list);
     return e;
 }
