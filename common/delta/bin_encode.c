@@ -75,12 +75,19 @@ static void op_code(struct encoder *x, struct bin_op op)
     x->at += op.len;
 }
 
-static enum err batch_code(struct encoder *x, struct bin_chains *chains, int threads)
+/* The index of the old file, and chains of the new one. */
+struct indexes {
+    struct bin_index *old;
+    struct bin_chains *chains, *chains_long;
+};
+
+static enum err batch_code(struct encoder *x, const struct indexes *indexes, int threads)
 {
     size_t left = x->texts.new_size - x->start;
     size_t end = left < (size_t)BATCH * SEGMENT ? x->texts.new_size : x->start + (size_t)BATCH * SEGMENT;
     size_t count = (end - x->start + SEGMENT - 1) / SEGMENT;
-    bin_chains_add(chains, end);
+    bin_chains_add(indexes->chains, end);
+    bin_chains_add(indexes->chains_long, end);
     enum err e = parallel_run(count, threads, segment_parse, x);
     for (size_t i = 0; i < count; i++) {
         for (size_t k = 0; e == ERR_OK && k < x->found[i].count; k++)
@@ -108,29 +115,32 @@ static enum err same_code(struct encoder *x, uint64_t *ret_len)
     return x->coding->end(x->model, ret_len);
 }
 
-static enum err encode(struct encoder *x, struct bin_index **index, struct bin_chains **chains,
-                       const struct delta_options *options, uint64_t *ret_len)
+static enum err encode(struct encoder *x, struct indexes *indexes, const struct delta_options *options,
+                       uint64_t *ret_len)
 {
-    const struct bin_texts *t = &x->texts;
+    struct bin_texts *t = &x->texts;
     if (t->new_size > 0 && t->new_size == t->old_size && memcmp(t->old, t->new, t->new_size) == 0)
         return same_code(x, ret_len);
-    enum err e = bin_index_make(x->texts.old, x->texts.old_size, options->effort, index);
+    enum { BACK = BATCH * SEGMENT };
+    enum err e = bin_index_make(t->old, t->old_size, options->effort, &indexes->old);
     if (e == ERR_OK)
-        e = bin_chains_make(x->texts.new, x->texts.new_size, (size_t)BATCH * SEGMENT, chains);
+        e = bin_chains_make(t->new, t->new_size, BACK, BIN_CHAINS_MIN, &indexes->chains);
+    if (e == ERR_OK)
+        e = bin_chains_make(t->new, t->new_size, BACK, BIN_CHAINS_LONG, &indexes->chains_long);
     if (e != ERR_OK)
         return e;
-    x->texts.index = *index;
-    x->texts.chains = *chains;
+    t->index = indexes->old;
+    t->chains = indexes->chains;
+    t->chains_long = indexes->chains_long;
     while (e == ERR_OK && x->start < x->texts.new_size)
-        e = batch_code(x, *chains, parallel_threads(options));
+        e = batch_code(x, indexes, parallel_threads(options));
     return e == ERR_OK ? x->coding->end(x->model, ret_len) : e;
 }
 
 enum err bin_encode(const struct bin_pair *pair, const struct delta_options *options, struct progress *progress,
                     struct coded_pipe sink, uint64_t *ret_len)
 {
-    struct bin_index *index = NULL;
-    struct bin_chains *chains = NULL;
+    struct indexes indexes = {0};
     struct encoder x = {.texts = {.old = pair->old,
                                   .old_size = pair->old_size,
                                   .new = pair->new,
@@ -139,9 +149,10 @@ enum err bin_encode(const struct bin_pair *pair, const struct delta_options *opt
                         .coding = bin_coding_of(options->effort),
                         .progress = progress};
     x.model = x.coding->encoder_new(sink);
-    enum err e = x.model == NULL ? ERR_NO_MEMORY : encode(&x, &index, &chains, options, ret_len);
-    bin_index_free(index);
-    bin_chains_free(chains);
+    enum err e = x.model == NULL ? ERR_NO_MEMORY : encode(&x, &indexes, options, ret_len);
+    bin_index_free(indexes.old);
+    bin_chains_free(indexes.chains);
+    bin_chains_free(indexes.chains_long);
     bin_ops_free(&x.ops);
     x.coding->free(x.model);
     return e;

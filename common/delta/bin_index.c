@@ -33,7 +33,7 @@ struct bin_index {
 
 struct bin_chains {
     const uint8_t *bytes;
-    size_t size, added, window;
+    size_t size, added, window, min;
     uint32_t *heads, *before; /* distances would wrap: 1 + low 32 bits of the position */
     unsigned head_bits;
 };
@@ -290,13 +290,14 @@ size_t bin_index_nearest(const struct bin_index *index, const uint8_t *at, size_
 
 enum { WINDOW_MAX = 64 * 1024 * 1024 };
 
-enum err bin_chains_make(const uint8_t *bytes, size_t size, size_t batch, struct bin_chains **ret_chains)
+enum err bin_chains_make(const uint8_t *bytes, size_t size, size_t batch, size_t min, struct bin_chains **ret_chains)
 {
     struct bin_chains *chains = calloc(1, sizeof *chains);
     if (chains == NULL)
         return ERR_NO_MEMORY;
     chains->bytes = bytes;
     chains->size = size;
+    chains->min = min;
     chains->window = 1024;
     while (chains->window < WINDOW_MAX && chains->window < size)
         chains->window *= 2;
@@ -322,6 +323,17 @@ void bin_chains_free(struct bin_chains *chains)
     free(chains);
 }
 
+static uint32_t chains_hash(const struct bin_chains *chains, const uint8_t *at)
+{
+    if (chains->min == BIN_CHAINS_LONG) {
+        uint64_t mixed = word_at(at) * 0x9e3779b97f4a7c15u ^ word_at(at + 8);
+        return (uint32_t)(((mixed ^ mixed >> 32) * 0xbf58476d1ce4e5b9u) >> (64 - chains->head_bits));
+    }
+    uint32_t word;
+    memcpy(&word, at, 4);
+    return (word * 0x9e3779b1u) >> (32 - chains->head_bits);
+}
+
 /* An entry is the distance to the place before it, 0 for none: what is farther than the window is forgotten. */
 void bin_chains_add(struct bin_chains *chains, size_t end)
 {
@@ -329,11 +341,9 @@ void bin_chains_add(struct bin_chains *chains, size_t end)
         size_t at = chains->added;
         uint32_t *entry = &chains->before[at & (chains->window - 1)];
         *entry = 0;
-        if (at + BIN_CHAINS_MIN > chains->size)
+        if (at + chains->min > chains->size)
             continue;
-        uint32_t word;
-        memcpy(&word, chains->bytes + at, 4);
-        uint32_t *head = &chains->heads[(word * 0x9e3779b1u) >> (32 - chains->head_bits)];
+        uint32_t *head = &chains->heads[chains_hash(chains, chains->bytes + at)];
         uint32_t distance = (uint32_t)at - (*head - 1); /* right below 4 GiB; checked by whoever follows it */
         if (*head != 0 && distance < chains->window)
             *entry = distance;

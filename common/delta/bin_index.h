@@ -22,12 +22,14 @@ size_t bin_index_longest(const struct bin_index *index, const uint8_t *at, size_
 size_t bin_index_nearest(const struct bin_index *index, const uint8_t *at, size_t len, size_t least, int64_t hint,
                          size_t *ret_position);
 
-/* Earlier places of the new file with the same four bytes, as chains. */
+/* Earlier places of the new file with the same first bytes, as chains: of four bytes, or of sixteen, whose chains are
+ * shorter and so lead to the long matches that stand far back. */
 struct bin_chains;
-enum { BIN_CHAINS_MIN = 4 };
+enum { BIN_CHAINS_MIN = 4, BIN_CHAINS_LONG = 16 };
 
-/* How far back chains go at least while positions are added `batch` at a time. ERR_NO_MEMORY. */
-[[nodiscard]] enum err bin_chains_make(const uint8_t *bytes, size_t size, size_t batch, struct bin_chains **ret_chains);
+/* min: one of the two. How far back chains go at least while positions are added `batch` at a time. ERR_NO_MEMORY. */
+[[nodiscard]] enum err bin_chains_make(const uint8_t *bytes, size_t size, size_t batch, size_t min,
+                                       struct bin_chains **ret_chains);
 void bin_chains_free(struct bin_chains *chains);
 
 /* Adds the positions up to end. No one may ask meanwhile. */

@@ -192,14 +192,14 @@ static size_t again_offer(struct parse *p, size_t i, size_t at, size_t max)
     return n;
 }
 
-static size_t self_offer(struct parse *p, size_t i, size_t at, size_t max)
+/* Copies of what the chain leads to, of more than `most` bytes; how long the longest copy is now. */
+static size_t chain_offer(struct parse *p, size_t i, size_t at, size_t max, const struct bin_chains *chains,
+                          size_t most)
 {
     const struct bin_texts *t = p->t;
     int depth = t->effort == DELTA_FAST ? SELF_DEPTH_FAST : SELF_DEPTH_BEST;
-    size_t most = again_offer(p, i, at, max);
-    most = most < BIN_CHAINS_MIN ? BIN_CHAINS_MIN - 1 : most;
-    for (size_t place = bin_chains_before(t->chains, at); place != SIZE_MAX && depth > 0 && most < max;
-         place = bin_chains_before(t->chains, place), depth--) {
+    for (size_t place = bin_chains_before(chains, at); place != SIZE_MAX && depth > 0 && most < max;
+         place = bin_chains_before(chains, place), depth--) {
         if (t->new[place + most] != t->new[at + most])
             continue;
         size_t n = bin_common(t->new + place, t->new + at, max);
@@ -213,10 +213,16 @@ static size_t self_offer(struct parse *p, size_t i, size_t at, size_t max)
                                 .align = p->ways[i].align,
                                 .distance = (uint32_t)(at - place)});
         most = n;
-        if (most >= p->take)
-            break;
     }
     return most;
+}
+
+static size_t self_offer(struct parse *p, size_t i, size_t at, size_t max)
+{
+    size_t most = again_offer(p, i, at, max);
+    most = most < BIN_CHAINS_MIN ? BIN_CHAINS_MIN - 1 : most;
+    most = chain_offer(p, i, at, max, p->t->chains, most);
+    return chain_offer(p, i, at, max, p->t->chains_long, most);
 }
 
 static uint32_t align_price(int64_t align, int64_t last)

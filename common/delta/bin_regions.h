@@ -11,6 +11,7 @@ struct bin_texts {
     size_t new_size;
     const struct bin_index *index;   /* of old */
     const struct bin_chains *chains; /* of new */
+    const struct bin_chains *chains_long;
     enum delta_effort effort;
 };
 
