@@ -13,13 +13,16 @@ enum {
     TAKE_FAST = 32,
     TAKE_BEST = 192,
     SELF_DEPTH_FAST = 8,
-    SELF_DEPTH_BEST = 200,
+    SELF_DEPTH_BEST = 32, /* of each kind of chains */
     OLD_MIN = 4,
     OLD_MIN_FAST = 8, /* for a search: shorter ones are hardly worth it */
     NOISE_COPY_MIN = 32,
     BIT = BIN_BIT,
-    APPROX_LEN = 8 * BIT, /* how long a copy with differences is */
+    APPROX_LEN = 12 * BIT, /* how long a copy with differences is, and what its end costs */
     PASSES_BEST = 2,
+    EQUAL_TAIL_FAST = 8, /* bytes of a long run of equal ones from which a copy may begin */
+    EQUAL_TAIL_BEST = 24,
+
     STORED_MIN = 2048,
     STORED_PIECE = 8192,
     NOISE_BITS = 233 /* (255 + 3 * sqrt(2 * 255)) / (2 * ln 2) */
@@ -275,9 +278,9 @@ static void inexact_offer(struct parse *p, size_t i, size_t at, int64_t align, s
 /* How many of the next bytes need no search, as the region has them all. */
 static size_t equal_skip(const struct parse *p, size_t at, const struct bin_region *r)
 {
-    enum { LONG = 48, TAIL = 24 };
+    const size_t tail = p->t->effort == DELTA_FAST ? EQUAL_TAIL_FAST : EQUAL_TAIL_BEST;
     const size_t n = bin_common(p->t->old + ((int64_t)at + r->align), p->t->new + at, r->end - at);
-    return n < LONG ? 0 : n - TAIL;
+    return n < 2 * tail ? 0 : n - tail;
 }
 
 /* region: the first one that ends behind start. */
@@ -303,8 +306,9 @@ static void ways_fill(struct parse *p, size_t start, size_t len, const struct bi
             inexact_begin(p, i, region->align, &inexact);
             inexact_offer(p, i, at, region->align, &inexact);
         }
-        if (i < skip)
-            continue;
+        const bool copied = p->ways[i].kind == BIN_SELF || p->ways[i].kind == BIN_OLD;
+        if (i < skip && !copied)
+            continue; /* but where a shorter copy ends, another may follow */
         const int64_t align = inside ? region->align : p->ways[i].align;
         const size_t old = old_offer(p, i, at, len - i, align);
         const size_t self = self_offer(p, i, at, len - i);
@@ -376,8 +380,9 @@ static enum err regions_add(const struct bin_regions *regions, size_t start, siz
         const struct bin_region *r = &regions->items[i];
         e = bin_ops_add(ops, (struct bin_op){.kind = BIN_LITERALS, .len = r->start - start});
         if (e == ERR_OK)
-            e = bin_ops_add(ops, (struct bin_op){
-                                     .kind = BIN_APPROX, .len = r->end - r->start, .from = (int64_t)r->start + r->align});
+            e = bin_ops_add(
+                ops,
+                (struct bin_op){.kind = BIN_APPROX, .len = r->end - r->start, .from = (int64_t)r->start + r->align});
         start = r->end;
     }
     return e == ERR_OK ? bin_ops_add(ops, (struct bin_op){.kind = BIN_LITERALS, .len = end - start}) : e;

@@ -24,16 +24,24 @@ static void approx_count(const uint8_t *old, const uint8_t *new, size_t len, str
     }
 }
 
-/* Contexts make bytes cheaper than their counts alone say. */
-static void bytes_price(const uint32_t *counts, uint32_t *ret_prices)
+/* Contexts make everything cheaper than counts alone say: prices are so many sixteenths of theirs, and at least... */
+enum {
+    LITERAL_SHARE = 13,
+    LITERAL_LEAST = 2 * BIN_BIT,
+    DIFFERENCE_SHARE = 10,
+    DIFFERENCE_LEAST = BIN_BIT / 2,
+    DIFFERS_SHARE = 13
+};
+
+static void bytes_price(const uint32_t *counts, uint32_t share, uint32_t least, uint32_t *ret_prices)
 {
-    enum { START = 1, SHARE = 13, LEAST = 2 * BIN_BIT };
+    enum { START = 1 };
     uint32_t total = 0;
     for (size_t i = 0; i < 256; i++)
         total += counts[i] + START;
     for (size_t i = 0; i < 256; i++) {
-        const uint32_t price = (bin_log_price(total) - bin_log_price(counts[i] + START)) * SHARE / 16;
-        ret_prices[i] = price < LEAST ? LEAST : price;
+        const uint32_t price = (bin_log_price(total) - bin_log_price(counts[i] + START)) * share / 16;
+        ret_prices[i] = price < least ? least : price;
     }
 }
 
@@ -49,12 +57,12 @@ void bin_prices_make(const uint8_t *old, const uint8_t *new, const struct bin_op
             approx_count(old + ops[k].from, new + at, ops[k].len, &counts);
         at += ops[k].len;
     }
-    bytes_price(counts.literal, ret_prices->literal);
-    bytes_price(counts.difference, ret_prices->difference);
+    bytes_price(counts.literal, LITERAL_SHARE, LITERAL_LEAST, ret_prices->literal);
+    bytes_price(counts.difference, DIFFERENCE_SHARE, DIFFERENCE_LEAST, ret_prices->difference);
     for (size_t i = 0; i < 1 << BIN_FLAGS_KNOWN; i++) {
         const uint32_t *n = counts.differs[i];
         const uint32_t all = bin_log_price(16 * (uint64_t)(n[0] + n[1]) + 20);
-        ret_prices->differs[i][0] = all - bin_log_price(16 * (uint64_t)n[0] + 16);
-        ret_prices->differs[i][1] = all - bin_log_price(16 * (uint64_t)n[1] + 4);
+        ret_prices->differs[i][0] = (all - bin_log_price(16 * (uint64_t)n[0] + 16)) * DIFFERS_SHARE / 16;
+        ret_prices->differs[i][1] = (all - bin_log_price(16 * (uint64_t)n[1] + 4)) * DIFFERS_SHARE / 16;
     }
 }

@@ -4,22 +4,15 @@
 #include <string.h>
 
 /* A match that is clearly longer than what the present alignment offers begins a new region, and regions grow in both
- * directions as long as enough of the bytes agree. At "fast" stretches that are told more cheaply otherwise are cut out
- * again. */
+ * directions as long as enough of the bytes agree. Whether they are taken is decided by price (bin_parse.c). */
 
 enum {
     CLEARLY_FAST = 8, /* bytes that another alignment must offer more; hashes find less than suffixes */
     CLEARLY_BEST = 4,
-    STRIDE_FAST = 2,   /* bytes from one search to the next: regions grow back to where they begin */
-    AGREES_GAIN = 2,   /* what a byte of a region that agrees is worth */
-    DIFFERS_LOSS = 3,  /* and what one that does not costs */
-    REGION_MIN = 16,   /* agreeing bytes of a region; smaller ones are of no use */
-    HOLE_GAIN = 2,     /* what a byte that differs is worth for cutting, */
-    HOLE_LOSS = 3,     /* what one that agrees costs, */
-    HOLE_MIN = 32,     /* and what is enough */
-    REPEAT_DEPTH = 8,  /* earlier places of the new file that are looked at */
-    REPEAT_MIN = 16,   /* bytes that stand there */
-    REPEAT_DIFFERS = 6 /* of which so many are not as in the old file */
+    STRIDE_FAST = 2,  /* bytes from one search to the next: regions grow back to where they begin */
+    AGREES_GAIN = 2,  /* what a byte of a region that agrees is worth */
+    DIFFERS_LOSS = 3, /* and what one that does not costs */
+    REGION_MIN = 16,  /* agreeing bytes of a region; smaller ones are of no use */
 };
 
 void bin_regions_free(struct bin_regions *list)
@@ -143,80 +136,6 @@ static enum err scan(const struct bin_texts *t, size_t start, size_t end, struct
     return e;
 }
 
-/* ---- holes ---- */
-
-/* How many bytes from `at` on stand earlier in the new file, at most max. */
-static size_t repeated(const struct bin_texts *t, size_t at, size_t max)
-{
-    int depth = REPEAT_DEPTH;
-    size_t most = 0;
-    for (size_t place = bin_chains_before(t->chains, at); place != SIZE_MAX && depth > 0 && most < max;
-         place = bin_chains_before(t->chains, place), depth--) {
-        const size_t n = bin_common(t->new + place, t->new + at, max);
-        most = n > most ? n : most;
-    }
-    return most;
-}
-
-/* Bytes of a region from `at` on that are told more cheaply as a copy of the new file; 0: none. */
-static size_t repeat_better(const struct bin_texts *t, const struct bin_region *r, size_t at)
-{
-    const size_t n = repeated(t, at, r->end - at);
-    size_t differing = 0;
-    for (size_t i = at; n >= REPEAT_MIN && i < at + n; i++)
-        differing += !agrees(t, i, r->align);
-    return differing >= REPEAT_DIFFERS ? n : 0;
-}
-
-/* The first stretch of a region that is better told otherwise: what stands earlier in the new file, or where so few
- * bytes agree that literals and short copies are cheaper. false: none. */
-static bool hole_find(const struct bin_texts *t, const struct bin_region *r, struct bin_region *ret_hole)
-{
-    int64_t score = 0; /* of [first, i) */
-    int64_t best = 0;
-    size_t first = r->start;
-    bool same_before = true;
-    for (size_t i = r->start; i < r->end && (best < HOLE_MIN || score > best - HOLE_MIN); i++) {
-        const bool same = agrees(t, i, r->align);
-        const size_t n = same_before && !same && best < HOLE_MIN ? repeat_better(t, r, i) : 0;
-        if (n > 0) {
-            *ret_hole = (struct bin_region){.start = i, .end = i + n};
-            return true;
-        }
-        same_before = same;
-        score += same ? -HOLE_LOSS : HOLE_GAIN;
-        if (score > best) {
-            best = score;
-            *ret_hole = (struct bin_region){.start = first, .end = i + 1};
-        }
-        if (score <= 0) {
-            score = best = 0;
-            first = i + 1;
-        }
-    }
-    return best >= HOLE_MIN;
-}
-
-/* Cuts the holes out of all regions. */
-static enum err holes_cut(const struct bin_texts *t, struct bin_regions *list)
-{
-    struct bin_regions out = {0};
-    enum err e = ERR_OK;
-    for (size_t i = 0; e == ERR_OK && i < list->count; i++) {
-        struct bin_region rest = list->items[i];
-        struct bin_region hole;
-        while (e == ERR_OK && hole_find(t, &rest, &hole)) {
-            e = region_add(t, &out, (struct bin_region){.start = rest.start, .end = hole.start, .align = rest.align});
-            rest.start = hole.end;
-        }
-        if (e == ERR_OK)
-            e = region_add(t, &out, rest);
-    }
-    bin_regions_free(list);
-    *list = out;
-    return e;
-}
-
 /* Regions that are too small to be worth it are forgotten. */
 static void prune(const struct bin_texts *t, struct bin_regions *list)
 {
@@ -237,7 +156,5 @@ enum err bin_regions_find(const struct bin_texts *texts, size_t start, size_t en
     enum err e = scan(texts, start, end, list);
     if (e == ERR_OK)
         prune(texts, list);
-    if (false && e == ERR_OK && texts->effort == DELTA_FAST)
-        e = holes_cut(texts, list);
     return e;
 }
