@@ -29,7 +29,8 @@ enum {
     LENGTHS = LENGTH_SYMBOLS * (SYMBOLS - 1) + 1,
     GROUP_MAX = 4,      /* differing bytes in a row that are told apart: an operand */
     OLD_CLASSES = 5,    /* of old bytes under a difference */
-    ENDS = 3,           /* kinds of bytes that a carry goes through: zero (or one more), all ones, others */
+    OLD_RANGES = 32,    /* the same, finer */
+    ENDS = 3,           /* kinds of bytes that a carry goes through: zero, all ones, others */
     EQUAL_CLASSES = 12, /* of how many bytes were equal before a group */
     GROUP_CLASSES = 7,  /* of how long the last group was; 0: it was an operand */
     PLACES = DIRECT,    /* likely ones that a group may skip */
@@ -81,10 +82,10 @@ struct tables {
     struct number literals_len, self_len, old_len, approx_len, stored_len, equal_len;
     struct offset distance[DISTANCES], step;
     struct byte literal[256];
-    struct symbols equal[EQUAL_CLASSES][GROUP_CLASSES][ENDS][ENDS];
-    struct symbols group[GROUP_CLASSES][EQUAL_CLASSES][ENDS][MOVES_KNOWN];
+    struct symbols equal[EQUAL_CLASSES][GROUP_CLASSES];
+    struct symbols group[GROUP_CLASSES][2][ENDS][MOVES_KNOWN];
     struct number group_len;
-    struct byte by_place[GROUP_MAX][OLD_CLASSES], by_old[256];
+    struct byte by_place[GROUP_MAX][OLD_CLASSES], by_old[OLD_RANGES];
     struct symbols sure_high[SURE][SYMBOLS], sure_low[SURE][SYMBOLS];
 };
 
@@ -321,9 +322,9 @@ static void fast_approx_start(void *model)
     m->differences = (struct differences){.at = m->from};
 }
 
-static unsigned end_of(uint8_t byte, uint8_t one)
+static unsigned end_of(uint8_t byte)
 {
-    return byte == one ? 0 : byte == 0xff ? 1 : 2;
+    return byte == 0 ? 0 : byte == 0xff ? 1 : 2;
 }
 
 static unsigned at_most(uint64_t value, unsigned max)
@@ -363,8 +364,7 @@ static uint64_t places_count(const struct bin_fast *m, const struct differences 
                                                      struct differences *d, uint64_t equal, const uint8_t *old,
                                                      uint64_t left)
 {
-    struct symbols *first =
-        &m->tables.equal[d->last_equal][d->last_group][end_of(*old, 0)][end_of((uint8_t)d->past, 1)];
+    struct symbols *first = &m->tables.equal[d->last_equal][d->last_group];
     const uint64_t told = number_code(s, encoding, encoding ? places_count(m, d, old, equal, left) : 0, first,
                                       &m->tables.equal_len, QUICK);
     d->wanted = at_most(told, PLACES);
@@ -435,8 +435,8 @@ static size_t differing(const uint8_t *old, const uint8_t *new, uint64_t len)
         for (unsigned way = MOVES_WAYS; left >= OPERAND_BYTES && way-- > 0;)
             group = operand_get(new) == told[way] ? way : group;
     }
-    const unsigned end = left > 1 ? end_of(old[1], 0) : 0;
-    struct symbols *first = &m->tables.group[d->last_group][d->last_equal][end][known];
+    const unsigned end = left > 1 ? end_of(old[1]) : 0;
+    struct symbols *first = &m->tables.group[d->last_group][d->wanted < PLACES][end][known];
     group = number_code(s, encoding, group, first, &m->tables.group_len, QUICK);
     if (group < MOVES_WAYS) {
         d->operand.new = told[group];
@@ -464,7 +464,7 @@ static size_t differing(const uint8_t *old, const uint8_t *new, uint64_t len)
     unsigned high = difference >> 4;
     unsigned low = difference & 15;
     if (guess->sure == 0) {
-        struct byte *beside = &t->by_old[old];
+        struct byte *beside = &t->by_old[old * OLD_RANGES >> 8];
         high = symbol_code_mixed(s, encoding, high, &place->high, &beside->high, QUICKEST);
         low = symbol_code_mixed(s, encoding, low, &place->low[high], &beside->low[high], QUICKEST);
     } else {

@@ -148,6 +148,41 @@ static struct texts far_repeats(void)
     return texts_of(noise(10, 1), 10, new, (size_t)8 * SIZE);
 }
 
+/* Functions that call each other; each seventh has `gap` bytes more. The last bytes are an operand. */
+static uint8_t *program(size_t gap, size_t *ret_len)
+{
+    enum { FUNCTION = 75, FUNCTIONS = SIZE / FUNCTION };
+    static const size_t calls[] = {20, 70};
+    uint64_t seed = 1;
+    uint8_t *code = noise(FUNCTION, 5);
+    *ret_len = SIZE + FUNCTIONS / 7 * gap;
+    uint8_t *bytes = calloc(1, *ret_len);
+    assert_non_null(bytes);
+    for (size_t i = 0; i < FUNCTIONS; i++) {
+        const size_t at = i * FUNCTION + (i + 1) / 7 * gap;
+        for (size_t k = 0; k < FUNCTION; k++)
+            bytes[at + k] = (uint8_t)(code[k] + kit_random(&seed) % 8);
+        for (size_t k = 0; k < sizeof calls / sizeof calls[0]; k++) {
+            const size_t called = kit_random(&seed) % FUNCTIONS;
+            const size_t behind = at + calls[k] + 5;
+            const uint32_t operand = (uint32_t)(called * FUNCTION + (called + 1) / 7 * gap - behind);
+            bytes[at + calls[k]] = 0xe8;
+            for (size_t n = 0; n < 4; n++)
+                bytes[behind - 4 + n] = (uint8_t)(operand >> 8 * n);
+        }
+    }
+    free(code);
+    return bytes;
+}
+
+static struct texts calls_moved(void)
+{
+    struct texts t = {0};
+    t.old = program(0, &t.old_len);
+    t.new = program(9, &t.new_len);
+    return t;
+}
+
 static void round_trips(void **state)
 {
     static const struct {
@@ -168,6 +203,7 @@ static void round_trips(void **state)
                  {"zeros", zeros, 200},
                  {"unrelated", unrelated, SIZE + SIZE / 1000},
                  {"other prose", other_prose, SIZE * 2 / 5},
+                 {"calls moved", calls_moved, 15000},
                  {"far repeats", far_repeats, (size_t)7 * SIZE - 60000}};
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
@@ -186,6 +222,16 @@ static void round_trips(void **state)
             free(t.old);
             free(t.new);
         }
+}
+
+/* Where one call went tells the others: told byte by byte, as at best, they take half as much again. */
+static void calls_tell_each_other(void **state)
+{
+    (void)state;
+    struct texts t = calls_moved();
+    assert_in_range(kit_round_trip(t.old, t.old_len, t.new, t.new_len, DELTA_FAST, NULL), 1, 10000);
+    free(t.old);
+    free(t.new);
 }
 
 /* Many small edits of all kinds, several segments long. */
@@ -284,7 +330,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(round_trips),          cmocka_unit_test(random_edits),
         cmocka_unit_test(threads_do_not_count), cmocka_unit_test(progress_reaches_the_end),
-        cmocka_unit_test(no_space_is_said),
+        cmocka_unit_test(no_space_is_said),     cmocka_unit_test(calls_tell_each_other),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
