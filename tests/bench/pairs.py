@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from containers import bfloat16, onnx_read
-from models import (DATA, Shelf, as_shipped, cnn_adamw, cnn_grid, cnn_head, cnn_lora, cnn_scratch, cnn_sgd, cnn_short, cnn_v1, exported,
-                    kept, noise, other_name, plain, program, recompiled, relinked, resnet, resnet_live, resnet_lora, resnet_moved,
-                    resnet_v1, safetensors, shuffled, text_tar)
+from models import (DATA, Shelf, as_shipped, cnn_adamw, cnn_grid, cnn_head, cnn_lora, cnn_scratch, cnn_sgd, cnn_short, cnn_v1, copies_tar,
+                    exported, kept, noise, other_name, plain, program, recompiled, relinked, resnet, resnet_live, resnet_lora,
+                    resnet_moved, resnet_v1, safetensors, shuffled, text_tar)
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,8 @@ PAIRS = [
     Pair("program-O1", "program, compiled with -O1", program, recompiled, model=False),
     Pair("text", "tar of text, 2 % of the lines changed", kept("text-1.tar", lambda path: text_tar(path, False)),
          kept("text-2.tar", lambda path: text_tar(path, True)), model=False, quick=True),
+    Pair("copies", "tar of text, each file three times in the new one", kept("copies-1.tar", lambda path: copies_tar(path, False)),
+         kept("copies-2.tar", lambda path: copies_tar(path, True)), model=False),
     Pair("noise", "random bytes, others", kept("noise-1", lambda path: path.write_bytes(noise(41))),
          kept("noise-2", lambda path: path.write_bytes(noise(42))), model=False),
     Pair("noise-moved", "random bytes, in another order", kept("noise-1", lambda path: path.write_bytes(noise(41))),

@@ -1,6 +1,9 @@
 /* Deltas of files that are no models: there and back, small where they should be, the same whoever makes them. */
 #include "tests/unit/delta_kit.h"
 
+#define ZSTD_STATIC_LINKING_ONLY
+#include <zstd.h>
+
 enum { SIZE = 300 * 1000 };
 
 struct texts {
@@ -325,12 +328,78 @@ static void no_space_is_said(void **state)
     free(old);
 }
 
+/* ---- trees whose files repeat one another ---- */
+
+/* Another version: in the place of one of so many bytes stand up to five others. */
+static size_t edited(const uint8_t *from, size_t len, uint32_t one_of, uint64_t seed, uint8_t *ret_to)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < len; i++) {
+        const uint32_t fate = kit_random(&seed);
+        if (fate % one_of != 0) {
+            ret_to[n++] = from[i];
+            continue;
+        }
+        for (uint32_t k = fate / one_of % 6; k > 0; k--)
+            ret_to[n++] = (uint8_t)kit_random(&seed);
+    }
+    return n;
+}
+
+/* Each file of the old tree is changed a lot, and stands in the new one three times with hardly a difference. */
+static struct texts copies(void)
+{
+    enum { FILES = 12, LEN = 25 * 1000, ONE_OF = 24, ONE_OF_COPY = 1500 };
+    struct texts t = {.old = prose(FILES * LEN, 9), .old_len = FILES * LEN, .new = malloc(FILES * LEN * 8)};
+    cleanup_free uint8_t *version = malloc(LEN * 6);
+    assert_non_null(t.new);
+    assert_non_null(version);
+    for (size_t i = 0; i < FILES; i++) {
+        const size_t len = edited(t.old + i * LEN, LEN, ONE_OF, 100 + i, version);
+        for (size_t k = 0; k < 3; k++)
+            t.new_len += edited(version, len, ONE_OF_COPY, 200 + 3 * i + k, t.new + t.new_len);
+    }
+    return t;
+}
+
+static size_t zstd_size(const struct texts *t)
+{
+    const size_t room = ZSTD_compressBound(t->new_len);
+    cleanup_free uint8_t *out = malloc(room);
+    ZSTD_CCtx *zstd = ZSTD_createCCtx();
+    assert_non_null(out);
+    assert_non_null(zstd);
+    assert_false(ZSTD_isError(ZSTD_CCtx_setParameter(zstd, ZSTD_c_compressionLevel, 19)));
+    assert_false(ZSTD_isError(ZSTD_CCtx_setParameter(zstd, ZSTD_c_windowLog, 24)));
+    assert_false(ZSTD_isError(ZSTD_CCtx_setParameter(zstd, ZSTD_c_enableLongDistanceMatching, 1)));
+    assert_false(ZSTD_isError(ZSTD_CCtx_refPrefix(zstd, t->old, t->old_len)));
+    const size_t n = ZSTD_compress2(zstd, out, room, t->new, t->new_len);
+    assert_false(ZSTD_isError(n));
+    ZSTD_freeCCtx(zstd);
+    return n;
+}
+
+static void repeats_are_told_once(void **state)
+{
+    (void)state;
+    struct texts t = copies();
+    const size_t best = kit_round_trip(t.old, t.old_len, t.new, t.new_len, DELTA_BEST, NULL);
+    const size_t fast = kit_round_trip(t.old, t.old_len, t.new, t.new_len, DELTA_FAST, NULL);
+    const size_t zstd = zstd_size(&t);
+    print_message("three of each: best %zu, fast %zu, zstd %zu\n", best, fast, zstd);
+    assert_true(best <= zstd + zstd / 100);
+    assert_true(fast <= zstd);
+    free(t.old);
+    free(t.new);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(round_trips),          cmocka_unit_test(random_edits),
-        cmocka_unit_test(threads_do_not_count), cmocka_unit_test(progress_reaches_the_end),
-        cmocka_unit_test(no_space_is_said),     cmocka_unit_test(calls_tell_each_other),
+        cmocka_unit_test(round_trips),           cmocka_unit_test(random_edits),
+        cmocka_unit_test(threads_do_not_count),  cmocka_unit_test(progress_reaches_the_end),
+        cmocka_unit_test(no_space_is_said),      cmocka_unit_test(calls_tell_each_other),
+        cmocka_unit_test(repeats_are_told_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
