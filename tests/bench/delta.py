@@ -209,11 +209,11 @@ def judged(rows: list[Row], same_bytes: bool) -> list[Limit]:
     given = Limit("best: at most what pairs.txt says")
     generic = Limit(f"best, no model: at most 1 % (and {HEADER} bytes) larger than zstd --patch-from")
     fast = Limit(f"fast: at most 10 % (and {HEADER} bytes) larger than best")
-    faster = Limit("apply at fast: at least as fast as bspatch (files of 1 MB and more)")
-    speed = Limit("apply at fast: at least 15 MB/s (files of 1 MB and more)")
+    faster = Limit("apply at fast: at least as fast as bspatch")
+    speed = Limit("apply at fast: at least 15 MB/s")
     memory = Limit("apply at fast: at most 24 MB resident")
     space = Limit("apply works in 64 MiB of address space")
-    create = Limit("create at fast: at least 8 MB/s per core (models of 1 MB and more)")
+    create = Limit("create at fast: at least 8 MB/s per core")
     best = Limit("create at best: at most 60 s for each 5 MB")
     threads = Limit("the delta's bytes do not depend on the number of threads")
     threads.judge("fast", 0 if same_bytes else 1, 0, "same" if same_bytes else "DIFFERENT")
@@ -224,8 +224,7 @@ def judged(rows: list[Row], same_bytes: bool) -> list[Limit]:
             peers.judge(r.name, over, 0.1, f"{over:+.3f} %")
         if r.apply["bspatch"]:
             ratio = r.fastest("fast") / r.fastest("bspatch")
-            if r.size >= MB:  # below it, the start of a program is what is measured
-                faster.judge(r.name, ratio, 1, f"{ratio:.2f} of its time")
+            faster.judge(r.name, ratio, 1, f"{ratio:.2f} of its time")
         if r.at_most is not None:
             given.judge(r.name, r.percent(r.ours["best"]), r.at_most, f"{r.percent(r.ours['best']):.2f} %, {r.at_most:g} allowed")
         if not r.model:
@@ -233,15 +232,13 @@ def judged(rows: list[Row], same_bytes: bool) -> list[Limit]:
             generic.judge(r.name, r.ours["best"] - HEADER - 1.01 * r.peers["patch-from"], 0, f"{more:+.1f} %")
         more = 100 * (r.ours["fast"] / r.ours["best"] - 1)
         fast.judge(r.name, more - 100 * HEADER / r.ours["best"], 10, f"{more:+.1f} %")
-        if r.size >= MB:
-            rate = r.size / MB / r.fastest("fast")
-            speed.judge(r.name, -rate, -15, f"{rate:.0f} MB/s")
+        rate = r.size / MB / r.fastest("fast")
+        speed.judge(r.name, -rate, -15, f"{rate:.0f} MB/s")
         peak = r.memory("fast") / MB
         memory.judge(r.name, peak, 24, f"{peak:.1f} MB")
         space.judge(r.name, 0 if r.small_space else 1, 0, "yes" if r.small_space else "NO")
-        if r.size >= MB and r.model:
-            rate = r.size / MB / r.create["fast"].cpu
-            create.judge(r.name, -rate, -8, f"{rate:.1f} MB/s")
+        rate = r.size / MB / r.create["fast"].cpu
+        create.judge(r.name, -rate, -8, f"{rate:.1f} MB/s")
         allowed = 60 * max(1.0, r.size / (5 * MB))
         best.judge(r.name, r.create["best"].seconds / allowed, 1, f"{r.create['best'].seconds:.1f} s, {allowed:.0f} allowed")
     return [limit for limit in (exact, peers, given, generic, fast, faster, speed, memory, space, create, best, threads) if limit.worst]
