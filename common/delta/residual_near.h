@@ -65,11 +65,13 @@ ALWAYS_INLINE void places_learn(struct residual *r, struct batch *batch, size_t 
     row->zeros = batch->somes != 0 ? 0 : row->zeros + all;
 }
 
+enum { HALF_OCTAVES = 128, INSIDE = SYMBOLS_MANY - 2 /* a window */ };
+
 /* Magnitudes are told in half octaves: 1, none, 2, 3, 4 and 5, 6 and 7, 8 to 11 ... */
 ALWAYS_INLINE unsigned half_octave_of(uint64_t magnitude)
 {
     const unsigned top = 63 - (unsigned)__builtin_clzll(magnitude);
-    return top == 0 ? 0 : 2 * top + (magnitude >> (top - 1) & 1);
+    return top == 0 ? 0 : 2 * top + (unsigned)(magnitude >> (top - 1) & 1);
 }
 
 /* A half octave outside the window: how far. */
@@ -80,7 +82,7 @@ ALWAYS_INLINE unsigned beyond_code(struct symbols_many *table, struct lane *lane
     const unsigned symbol = symbol_code(table, lane, encode, far < SYMBOLS_MANY ? far : SYMBOLS_MANY - 1);
     if (symbol == SYMBOLS_MANY - 1)
         return (unsigned)bits_code(lane, encode, half, 7);
-    return (above ? end + symbol : end - symbol) & 127;
+    return (above ? end + symbol : end - symbol) % HALF_OCTAVES;
 }
 
 /* One of 30 half octaves around the one that is expected, or another. */
@@ -88,7 +90,7 @@ ALWAYS_INLINE unsigned window_code(struct model *model, int scale, unsigned clas
                                    unsigned half)
 {
     /* residuals are often far above what is expected, and hardly ever far below */
-    const unsigned first = (unsigned)clamp(scale - 14, 0, SCALES), end = first + SYMBOLS_MANY - 2;
+    const unsigned first = (unsigned)clamp(scale - 14, 0, HALF_OCTAVES - INSIDE), end = first + INSIDE;
     const unsigned given = half < first ? 0 : half < end ? half - first + 1 : SYMBOLS_MANY - 1;
     const unsigned symbol = symbol_code(&model->symbols.half_octaves[scale * 4 + (int)class / 4], lane, encode, given);
     if (symbol == 0)
