@@ -215,15 +215,17 @@ static enum err trial_write(void *user, const void *bytes, size_t len)
     return buf_add(user, bytes, len);
 }
 
-/* The delta that was written is replaced when the other way is shorter. */
-static enum err trial(struct creation *c)
+/* The delta that was written is replaced when it is shorter to tell the file like any other, at this effort. */
+static enum err trial(struct creation *c, enum delta_effort effort)
 {
     struct bin_pair pair = {
         .old = c->files.old, .old_size = c->files.old_size, .new = c->files.new, .new_size = c->files.new_size};
     cleanup_buf struct buf coded = BUF_INIT((size_t)(c->at - FORMAT_HEAD)); /* more would not be shorter */
+    struct delta_options options = *c->options;
     struct coded_pipe pipe = {.write = trial_write, .user = &coded};
     uint64_t len = 0;
-    enum err e = bin_encode(&pair, c->options, &c->progress, pipe, &len);
+    options.effort = effort;
+    enum err e = bin_encode(&pair, &options, &c->progress, pipe, &len);
     if (e == ERR_TOO_LARGE)
         return ERR_OK;
     if (e != ERR_OK)
@@ -231,7 +233,18 @@ static enum err trial(struct creation *c)
     if (ftruncate(c->out_fd, FORMAT_HEAD) != 0)
         return err_set(c->info, err_from_errno(errno), "cannot write the delta: %s", strerror(errno));
     pairing_free(&c->pairing);
+    c->head.effort = effort;
     return delta_write(c, &coded);
+}
+
+/* Other ways that may be shorter. "best" also tries "fast" for what is no model: programs often are, for they are told
+ * by other means there. */
+static enum err trials(struct creation *c)
+{
+    enum err e = trial_wanted(c, true) ? trial(c, c->head.effort) : ERR_OK;
+    if (e == ERR_OK && c->pairing.count == 0 && c->head.effort == DELTA_BEST)
+        e = trial(c, DELTA_FAST);
+    return e;
 }
 
 static enum err create(struct creation *c)
@@ -255,7 +268,7 @@ static enum err create(struct creation *c)
     if (e == ERR_OK)
         e = delta_write(c, NULL);
     progress_phase(&c->progress, 1);
-    return e == ERR_OK && trial_wanted(c, true) ? trial(c) : e;
+    return e == ERR_OK ? trials(c) : e;
 }
 
 enum err delta_create(int old_fd, int new_fd, int out_fd, const struct delta_options *options,
