@@ -20,7 +20,7 @@ enum {
     BIT = BIN_BIT,
     APPROX_LEN = 12 * BIT, /* how long a copy with differences is, and what its end costs */
     PASSES_BEST = 2,
-    EQUAL_TAIL_FAST = 8, /* bytes of a long run of equal ones from which a copy may begin */
+    EQUAL_TAIL_FAST = 4, /* bytes of a long run of equal ones from which a copy may begin */
     EQUAL_TAIL_BEST = 24,
 
     STORED_MIN = 2048,
