@@ -30,8 +30,8 @@ struct delta_options {
 
 /* What a delta says of itself, and what creating it found. */
 struct delta_info {
-    enum delta_effort effort;
-    const char *format; /* static: "onnx", "safetensors" or "binary" */
+    enum delta_effort effort; /* `best` may have found that the way of `fast` is shorter */
+    const char *format;       /* static: "onnx", "safetensors" or "binary" */
     int64_t old_size, new_size, delta_size;
     char old_sha256[SHA256_HEX], new_sha256[SHA256_HEX];
     int64_t tensors;      /* tensors of the new file that are predicted */

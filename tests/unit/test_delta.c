@@ -219,7 +219,7 @@ static void round_trips(void **state)
             assert_int_equal(about.delta_size, size);
             assert_int_equal(about.old_size, t.old_len);
             assert_int_equal(about.new_size, t.new_len);
-            assert_int_equal(about.effort, effort);
+            assert_in_range(about.effort, DELTA_FAST, effort); /* best keeps the shorter one */
             assert_string_equal(about.format, "binary");
             assert_true(about.apply_memory <= DELTA_APPLY_MEMORY_MAX);
             free(t.old);
