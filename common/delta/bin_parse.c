@@ -397,7 +397,7 @@ static enum err pass(struct parse *p, const struct bin_regions *regions, size_t 
     p->align = 0;
     p->goes_on = false;
     const struct bin_region *region = regions->items;
-    const struct bin_region *regions_end = region + regions->count;
+    const struct bin_region *regions_end = regions->count == 0 ? region : region + regions->count; /* no NULL + 0 */
     enum err e = ERR_OK;
     for (size_t at = start; e == ERR_OK && at < end;) {
         size_t len = end - at < BLOCK ? end - at : BLOCK;
