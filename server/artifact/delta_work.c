@@ -3,6 +3,7 @@
 #include "common/base/cleanup.h"
 #include "common/base/json.h"
 #include "common/base/log.h"
+#include "common/base/process.h"
 #include "common/base/text.h"
 #include "common/bundle/bundle.h"
 #include "common/delta/delta.h"
@@ -11,10 +12,8 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -31,7 +30,6 @@ static void limit_set(__rlimit_resource_t resource, rlim_t value)
 static void self_lower(int memory_mb)
 {
     static const char first_to_go[] = "1000";
-    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
     (void)setpriority(PRIO_PROCESS, 0, NICE);
     (void)syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, IOPRIO_CLASS_IDLE << IOPRIO_CLASS_SHIFT);
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) /* their shadow alone is terabytes */
@@ -171,6 +169,8 @@ int delta_work_main(int argc, char **argv)
     w.effort = argv[3];
     w.trust_dir = argv[6];
     w.bundle = argv[8];
+    if (!process_follow_parent()) /* another server takes it over when the lease has run out */
+        return 1;
     self_lower(w.memory_mb);
     json_start();
     enum err e = work_do(&w, &size, &info);
