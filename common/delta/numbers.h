@@ -136,9 +136,3 @@ ALWAYS_INLINE int64_t numbers_nearest(struct numbers_bounds bounds, double value
     const double bounded = above < bounds.high ? above : bounds.high;
     return (int64_t)(numbers_bits(bounded + shift) - numbers_bits(shift));
 }
-
-/* As a double, for an integer at most 2^50 from 0. */
-ALWAYS_INLINE double numbers_small(int64_t integer)
-{
-    return numbers_double(numbers_bits(0x1.8p52) + (uint64_t)integer) - 0x1.8p52;
-}

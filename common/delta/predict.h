@@ -6,7 +6,6 @@
 
 enum {
     PREDICT_RANK_MAX = 96,
-    PREDICT_FACTOR_BITS = 24,   /* of the integers that make the factors */
     PREDICT_EXPONENT_MAX = 400, /* of their powers of two, both ways */
     PREDICT_STEPS_MAX = 8000,
     PREDICT_GRID_MAX = 1 << 22 /* magnitude of what a grid counts */

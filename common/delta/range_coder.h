@@ -9,11 +9,7 @@
 #include <stdint.h>
 #include <string.h>
 
-enum {
-    RANGE_PROBABILITY_BITS = 16,
-    RANGE_DECISION_BYTES = 2, /* most that one decision costs: 16 bits */
-    RANGE_PADDING = 8         /* bytes behind each stream, zero */
-};
+enum { RANGE_PROBABILITY_BITS = 16 };
 
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 

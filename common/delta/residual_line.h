@@ -44,11 +44,9 @@ ALWAYS_INLINE void place_find(struct residual *r, const struct residual_line *li
     struct column *column = &r->columns[at];
     const int64_t predicted = line->predicted[j];
     place->column = column;
-    place->is_float = r->numbers.mantissa != 0;
-    place->hinted = line->hint != NULL;
-    place->hint = place->hinted ? line->hint[j] : 0;
+    place->hint = line->hint != NULL ? line->hint[j] : 0;
     place->magnitude = place->hint;
-    if (place->is_float)
+    if (r->numbers.mantissa != 0)
         place->magnitude =
             clamp(r->numbers.bias + 2 - (int)(magnitude_of(predicted) >> r->numbers.mantissa), 0, RESIDUAL_HINT_MAX);
     place->ulp = ulp_of(r->numbers, predicted);
@@ -64,18 +62,18 @@ ALWAYS_INLINE void place_find(struct residual *r, const struct residual_line *li
     place->expected = (2 * row->level + 2 * place->level + row->left + place->up + 2 * place->near) >> 3;
     const int above = place->expected - place->ulp;
     place->relation = above - LOG_STEPS * (int)r->numbers.mantissa;
-    place->scale = clamp((above + 24) >> 2, 0, SCALES - 1);
-    place->wide = r->numbers.mantissa != 0 && place->relation > -8;
+    place->scale = scale_of(above);
+    place->wide = is_wide(r->numbers, place->relation);
     place->row_often = share_class(row->often);
     place->row_lately = share_class(row->lately);
     place->column_often = share_class(seen ? column->often : row->often);
     const struct column *right = &r->columns[at + 1 < r->column_count ? at + 1 : at];
     place->around = (row->sign != 0) | (row->sign2 != 0) << 1 | (column->sign != 0) << 2 | (right->sign != 0) << 3 |
                     (at >= r->kernel && r->columns[at - r->kernel].sign != 0) << 4 | row->above_left << 5;
-    place->row_zeros = row->zeros > 8 ? 3 : row->zeros > 2 ? 2 : row->zeros > 0;
-    place->column_zeros = column->zeros > 4 ? 3 : column->zeros > 1 ? 2 : column->zeros;
-    place->row_drift = clamp((row->drift >> 3) + 8, 0, 15);
-    place->column_drift = clamp((column->drift >> 2) + 8, 0, 15);
+    place->row_zeros = row_zeros_class(row->zeros);
+    place->column_zeros = column_zeros_class(column->zeros);
+    place->row_drift = row_drift_class(row->drift);
+    place->column_drift = column_drift_class(column->drift);
 }
 
 ALWAYS_INLINE void often_learn(struct residual *r, const struct place *place, bool some)
@@ -140,11 +138,8 @@ static void row_begin(struct residual *r, int64_t predicted)
         ; /* the columns say it */
     else if (level != LEVEL_UNSEEN)
         r->row.level = level;
-    else if (r->numbers.mantissa == 0)
-        r->row.level = LOG_ONE + LOG_STEPS;
     else
-        r->row.level =
-            magnitude_of(predicted) == 0 ? LOG_ONE - 5 * LOG_STEPS : ulp_of(r->numbers, predicted) + 8 * LOG_STEPS;
+        r->row.level = level_first(r->numbers, predicted);
     r->row.left = r->row.left2 = r->row.level;
 }
 

@@ -10,7 +10,6 @@ enum {
     LOG_ONE = 1023 * 8, /* that of 1.0 */
     LEVEL_UNSEEN = INT16_MIN,
     COUNTER_RATE_FAST = 160,
-    COUNTER_RATE_BEST = 1000,
     SCALES = 128, /* contexts of how large the residual will be */
     TREE = 32,    /* counters of a tree of five decisions */
     OFTEN_SEEN_MAX = 40
@@ -71,9 +70,7 @@ struct place {
     int row_drift, column_drift; /* 0 … 15 */
     int hint;                    /* 0 … RESIDUAL_HINT_MAX */
     int magnitude;               /* of the number: its exponent for floats, else the hint */
-    bool is_float;
-    bool hinted; /* the caller's, not the size of the number */
-    bool wide;   /* so large a residual that the number itself is coded */
+    bool wide;                   /* so large a residual that the number itself is coded */
 };
 
 /* 4096/(n + 2) */
@@ -178,4 +175,48 @@ ALWAYS_INLINE int ulp_of(struct residual_numbers numbers, int64_t number)
         return LOG_ONE;
     const int exponent = (int)(magnitude_of(number) >> numbers.mantissa);
     return (exponent + 1023 - numbers.bias - (int)numbers.mantissa) * LOG_STEPS;
+}
+
+/* ---- classes ---- */
+
+/* How large a residual will be, in steps of half a bit above the ulp; above: its logarithm above that of the ulp. */
+ALWAYS_INLINE int scale_of(int above)
+{
+    return clamp((above + 24) >> 2, 0, SCALES - 1);
+}
+
+/* The residual of a float is expected to be as large as the number itself; relation: in logarithms. */
+ALWAYS_INLINE bool is_wide(struct residual_numbers numbers, int relation)
+{
+    return numbers.mantissa != 0 && relation > -LOG_STEPS;
+}
+
+/* How many elements were as predicted, just before in the row, and above: 0 … 3. */
+ALWAYS_INLINE int row_zeros_class(int zeros)
+{
+    return (zeros > 0) + (zeros > 2) + (zeros > 8);
+}
+
+ALWAYS_INLINE int column_zeros_class(int zeros)
+{
+    return (zeros > 0) + (zeros > 1) + (zeros > 4);
+}
+
+/* To which side the row and the column move: 0 … 15. */
+ALWAYS_INLINE int row_drift_class(int drift)
+{
+    return clamp((drift >> 3) + 8, 0, 15);
+}
+
+ALWAYS_INLINE int column_drift_class(int drift)
+{
+    return clamp((drift >> 2) + 8, 0, 15);
+}
+
+/* Level of the first row of a tensor, of which nothing is known but what is predicted. */
+ALWAYS_INLINE int level_first(struct residual_numbers numbers, int64_t predicted)
+{
+    if (numbers.mantissa == 0)
+        return LOG_ONE + LOG_STEPS;
+    return magnitude_of(predicted) == 0 ? LOG_ONE - 5 * LOG_STEPS : ulp_of(numbers, predicted) + 8 * LOG_STEPS;
 }

@@ -26,10 +26,9 @@ ALWAYS_INLINE void places_find(const struct residual *r, const struct batch *bat
     for (size_t j = 0; j < count; j++) {
         const int expected = (row + 2 * c.level[j] + c.last[j] + 2 * near[j]) >> 3;
         const int above = expected - places->ulp[j];
-        const int scale = (above + 24) >> 2;
         places->expected[j] = (int16_t)expected;
         places->relation[j] = (int16_t)(above - mantissa);
-        places->scale[j] = (int16_t)(scale < 0 ? 0 : scale > SCALES - 1 ? SCALES - 1 : scale);
+        places->scale[j] = (int16_t)scale_of(above);
     }
     for (size_t j = 0; j < count; j++) {
         const int16_t least = (int16_t)(places->ulp[j] - LOG_STEPS);
@@ -118,21 +117,18 @@ ALWAYS_INLINE struct counter *sign_of(const struct residual *r, const struct bat
 {
     if (batch->hint != NULL)
         return &r->model->counters.hinted_sign[batch->hint[j]];
-    const int row_drift = clamp((r->row.drift >> 3) + 8, 0, 15);
-    const int column_drift = clamp((batch->columns.drift[j] >> 2) + 8, 0, 15);
-    return &r->model->counters.sign[row_drift * 16 + column_drift];
+    return &r->model->counters.sign[row_drift_class(r->row.drift) * 16 + column_drift_class(batch->columns.drift[j])];
 }
 
 /* An element whose residual is as large as itself. */
 ALWAYS_INLINE void wide_element_code(struct residual *r, struct lane *lane, bool encode, struct batch *batch, size_t j,
                                      struct places *places)
 {
-    const int row_zeros = r->row.zeros, column_zeros = batch->columns.zeros[j];
     const struct place place = {
         .expected = places->expected[j],
         .relation = places->relation[j],
-        .row_zeros = (row_zeros > 0) + (row_zeros > 2) + (row_zeros > 8),
-        .column_zeros = (column_zeros > 0) + (column_zeros > 1) + (column_zeros > 4),
+        .row_zeros = row_zeros_class(r->row.zeros),
+        .column_zeros = column_zeros_class(batch->columns.zeros[j]),
     };
     const int64_t predicted = batch->predicted[j];
     int64_t value = wide_code(r, lane, encode, &place, predicted, encode ? batch->value[j] : 0);
@@ -185,14 +181,13 @@ ALWAYS_INLINE void near_batch_code(struct residual *r, struct lane *lane, bool e
 {
     const size_t back = r->kernel * ((BATCH + r->kernel - 1) / r->kernel); /* the same place in a kernel before */
     const int16_t *near = column >= back ? batch->columns.last - back : batch->columns.level;
-    const bool is_float = r->numbers.mantissa != 0;
     struct places places;
     if (batch->count == BATCH)
         places_find(r, batch, near, BATCH, &places);
     else
         places_find(r, batch, near, batch->count, &places);
     for (size_t j = 0; j < batch->count; j++)
-        if (is_float && places.relation[j] > -8)
+        if (is_wide(r->numbers, places.relation[j]))
             wide_element_code(r, lane, encode, batch, j, &places);
         else
             near_element_code(r, lane, encode, batch, j, &places);
@@ -217,9 +212,7 @@ static void near_row_begin(struct residual *r, int64_t predicted)
     int level = r->row.level;
     if (r->laps != 0)
         level = columns_level(r);
-    else if (level == LEVEL_UNSEEN && r->numbers.mantissa == 0)
-        level = LOG_ONE + LOG_STEPS;
     else if (level == LEVEL_UNSEEN)
-        level = magnitude_of(predicted) == 0 ? LOG_ONE - 5 * LOG_STEPS : ulp_of(r->numbers, predicted) + 8 * LOG_STEPS;
+        level = level_first(r->numbers, predicted);
     r->row = (struct row){.level = level, .left = level, .often = r->row.often};
 }
