@@ -1,4 +1,5 @@
-/* Fetches an object by digest into a file, going on where an earlier try has ended. */
+/* Fetches an object by digest into a file, going on where an earlier try has ended, or where what it has left is wrong.
+ */
 
 #include "agent/fetch/http.h"
 #include "agent/fetch/space.h"
@@ -7,6 +8,7 @@
 #include "common/base/crypt.h"
 #include "common/base/file.h"
 #include "common/base/text.h"
+#include "common/bundle/bundle.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -25,6 +27,7 @@ struct transfer {
     int64_t size;        /* of the object */
     int64_t unpacked;    /* bytes it will need when it is unpacked */
     int64_t bytes_s;     /* most bytes per second, 0: any */
+    struct trust *trust; /* the keys that sign bundles; NULL: not said */
     int64_t have;        /* bytes of it in the file */
     struct sha256 *hash; /* of these */
     bool started;        /* an answer has begun to arrive */
@@ -33,23 +36,44 @@ struct transfer {
     int64_t told_ms;
 };
 
+static bool file_cut(const struct transfer *t, int64_t size)
+{
+    if (ftruncate(t->fd, size) == 0)
+        return true;
+    return outcome_fail(t->outcome, "io_error", "cannot shorten the download: %s", strerror(errno));
+}
+
 /* Begins with an empty file. */
 static bool file_restart(struct transfer *t)
 {
     sha256_free(t->hash);
     t->hash = NULL;
     t->have = 0;
-    if (ftruncate(t->fd, 0) != 0 || lseek(t->fd, 0, SEEK_SET) != 0)
-        return outcome_fail(t->outcome, "io_error", "cannot empty the download: %s", strerror(errno));
+    if (!file_cut(t, 0))
+        return false;
+    if (lseek(t->fd, 0, SEEK_SET) != 0)
+        return outcome_fail(t->outcome, "io_error", "cannot go back in the download: %s", strerror(errno));
     if (sha256_new(&t->hash) != ERR_OK)
         return outcome_retry(t->outcome, "internal", "out of memory");
     return true;
 }
 
-/* Hashes what an earlier try has left; a file that is too long is begun anew. */
+/* Where the first block begins that the signed manifest in the file knows to be wrong; -1: none is known to be. */
+static int64_t wrong_from(const struct transfer *t)
+{
+    int64_t offset = -1;
+    return t->trust != NULL && bundle_damage(t->fd, t->trust, &offset) == ERR_OK ? offset : -1;
+}
+
+/* Hashes what an earlier try has left, up to the first block that is wrong; a file that is too long is begun anew. */
 static bool file_resume(struct transfer *t)
 {
     char bytes[16384];
+    int64_t wrong = wrong_from(t);
+    if (wrong >= 0 && !file_cut(t, wrong))
+        return false;
+    if (lseek(t->fd, 0, SEEK_SET) != 0)
+        return outcome_fail(t->outcome, "io_error", "cannot read the download: %s", strerror(errno));
     if (sha256_new(&t->hash) != ERR_OK)
         return outcome_retry(t->outcome, "internal", "out of memory");
     for (;;) {
@@ -150,7 +174,7 @@ static bool object_get(struct transfer *t)
     return true;
 }
 
-/* All bytes are here: are they the right ones? If not, nothing of them is kept. */
+/* All bytes are here: are they the right ones? If not, those are kept that lie before a block that is wrong. */
 static bool object_check(struct transfer *t)
 {
     char hex[SHA256_HEX];
@@ -160,7 +184,8 @@ static bool object_check(struct transfer *t)
     if (sha256_end(t->hash, hex) != ERR_OK)
         return outcome_retry(t->outcome, "internal", "cannot hash");
     if (!text_eq(hex, t->sha256)) {
-        (void)file_restart(t);
+        int64_t wrong = wrong_from(t);
+        (void)file_cut(t, wrong > 0 ? wrong : 0);
         return outcome_fail(t->outcome, "object_digest_mismatch", "the bytes have the digest %.12s, not %.12s", hex,
                             t->sha256);
     }
@@ -219,6 +244,11 @@ void operation_object(const struct request *request, struct outcome *outcome)
     if (!file_open(file, &fd, outcome))
         return;
     t.fd = fd;
+    /* Without keys nothing is known of a part; what is wrong with them, unpacking says. */
+    const char *trust_dir = json_text_or_null(request->json, "trust_dir");
+    if (trust_dir != NULL)
+        (void)!trust_load(trust_dir, &t.trust, NULL);
     outcome->ok = object_fetch(&t, request);
     sha256_free(t.hash);
+    (void)trust_free(t.trust);
 }

@@ -146,9 +146,9 @@ static void do_fetch(struct slot *slot)
         return;
     }
     versions_part_path(row->object.sha256, part);
-    json_t *members =
-        json_pack("{ss so ss so so}", "sha256", row->object.sha256, "size", json_id(row->object.size), "file", part,
-                  "unpacked", json_id(unpacked_guess(slot)), "bytes_s", json_id(parts->download_bytes_s));
+    json_t *members = json_pack("{ss so ss so so ss}", "sha256", row->object.sha256, "size", json_id(row->object.size),
+                                "file", part, "unpacked", json_id(unpacked_guess(slot)), "bytes_s",
+                                json_id(parts->download_bytes_s), "trust_dir", parts->trust_dir);
     if (fetch_start(&slot->fetch, parts->loop, parts->fetch, "object", members, fetch_progress, fetch_done, slot,
                     &info) != ERR_OK)
         own_failed(slot, "internal", info.text, true);

@@ -1,5 +1,6 @@
 #include "common/base/crypt.h"
 
+#include "common/base/file.h"
 #include "common/base/text.h"
 
 #include <errno.h>
@@ -85,6 +86,22 @@ enum err sha256_fd(int fd, char ret_hex[SHA256_HEX], int64_t *ret_size)
     if (e == ERR_OK)
         *ret_size = size;
     return e;
+}
+
+enum err sha256_pread(int fd, int64_t offset, int64_t len, char ret_hex[SHA256_HEX])
+{
+    cleanup_sha256 struct sha256 *h = NULL;
+    enum err e = sha256_new(&h);
+    uint8_t chunk[16384];
+    while (e == ERR_OK && len > 0) {
+        size_t n = len < (int64_t)sizeof chunk ? (size_t)len : sizeof chunk;
+        e = file_pread(fd, chunk, n, offset);
+        if (e == ERR_OK)
+            e = sha256_add(h, chunk, n);
+        offset += (int64_t)n;
+        len -= (int64_t)n;
+    }
+    return e == ERR_OK ? sha256_end(h, ret_hex) : e;
 }
 
 enum err random_bytes(void *out, size_t len)

@@ -31,6 +31,9 @@ static inline void cleanup_sha256_p(struct sha256 **h)
 /* SHA-256 and size of what fd gives from its present position to its end. Blocks. */
 [[nodiscard]] enum err sha256_fd(int fd, char ret_hex[SHA256_HEX], int64_t *ret_size);
 
+/* SHA-256 of len bytes of a file from offset on. Blocks. ERR_CORRUPT: the file ends before; ERR_IO, ERR_NO_MEMORY. */
+[[nodiscard]] enum err sha256_pread(int fd, int64_t offset, int64_t len, char ret_hex[SHA256_HEX]);
+
 /* len bytes from the kernel's generator. */
 [[nodiscard]] enum err random_bytes(void *out, size_t len);
 

@@ -35,6 +35,12 @@ struct bundle_keys {
 [[nodiscard]] enum err bundle_verify(int fd, const struct trust *trust, struct manifest **ret_manifest,
                                      struct bundle_keys *ret_keys, struct err_info *info);
 
+/* How far a bundle file that is unfinished or damaged is right: where the first block of its payload begins that has
+ * another digest than the signed manifest says, or -1 when none is known to be wrong (which is not: all are right). fd
+ * can be sought and may end anywhere. trust as everywhere: of an unsigned file nothing is known. ERR_IO, ERR_NO_MEMORY.
+ */
+[[nodiscard]] enum err bundle_damage(int fd, const struct trust *trust, int64_t *ret_offset);
+
 /* Files of older versions, by digest, to rebuild deltas from. */
 struct bundle_olds {
     /* A read-only fd of the regular file with this SHA-256 (the caller closes it). ERR_NOT_FOUND. */

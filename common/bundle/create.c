@@ -3,6 +3,7 @@
 #include "common/base/cleanup.h"
 #include "common/base/file.h"
 #include "common/base/text.h"
+#include "common/bundle/blocks.h"
 #include "common/bundle/bundle.h"
 #include "common/bundle/deflate.h"
 #include "common/bundle/writer.h"
@@ -17,7 +18,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { CHUNK = 64 * 1024 };
+enum {
+    CHUNK = 64 * 1024,
+    BLOCK_TEXT = 128 /* bytes of the manifest that one more block takes at most, with its part of what is around */
+};
 
 /* A file as it was described, and where its compressed form is, if it has one. */
 struct source {
@@ -167,6 +171,55 @@ static enum err manifest_compose(const struct creation *c, const json_t *head, i
     return e == ERR_OK ? manifest_parse(text, len, ret_manifest, info) : e;
 }
 
+/* Where a payload entry's bytes are. The caller closes the fd. */
+static enum err entry_open(const struct creation *c, const struct manifest_payload *p, int *ret_fd, int64_t *ret_offset,
+                           struct err_info *info)
+{
+    size_t i = first_with(c, p->file);
+    struct stat st = {0};
+    *ret_offset = 0;
+    if (p->encoding == MANIFEST_RAW)
+        return source_open(c->files[i].source, ret_fd, &st, info);
+    *ret_offset = c->sources[i].packed.offset;
+    *ret_fd = fcntl(c->packed_fd, F_DUPFD_CLOEXEC, 0);
+    return *ret_fd < 0 ? err_from_errno(errno) : ERR_OK;
+}
+
+/* Adds the digests of blocks to the manifest's large entries: as many as it has room for. */
+static enum err blocks_add(const struct creation *c, struct manifest **manifest, struct err_info *info)
+{
+    struct manifest *m = *manifest;
+    int64_t room = (int64_t)(MANIFEST_BYTES_MAX - m->raw_len) / BLOCK_TEXT;
+    int64_t size = blocks_size(m->payload, m->payload_count, room < BLOCKS_MAX ? room : BLOCKS_MAX);
+    for (size_t i = 0; size > 0 && i < m->payload_count; i++) {
+        const struct manifest_payload *p = &m->payload[i];
+        cleanup_fd int fd = -1;
+        int64_t offset = 0;
+        json_t *blocks = NULL;
+        if (p->size <= size)
+            continue;
+        enum err e = entry_open(c, p, &fd, &offset, info);
+        if (e == ERR_OK)
+            e = blocks_describe(fd, offset, p->size, size, &blocks);
+        if (e == ERR_OK &&
+            json_object_set_new(json_array_get(json_object_get(m->json, "payload"), i), "blocks", blocks) != 0)
+            e = ERR_NO_MEMORY;
+        if (e != ERR_OK)
+            return e;
+    }
+    cleanup_free char *text = NULL;
+    size_t len = 0;
+    struct manifest *with_blocks = NULL;
+    enum err e = json_print(m->json, &text, &len);
+    if (e == ERR_OK)
+        e = manifest_parse(text, len, &with_blocks, info);
+    if (e != ERR_OK)
+        return e;
+    (void)manifest_free(m);
+    *manifest = with_blocks;
+    return ERR_OK;
+}
+
 /* Copies bytes of fd into the present entry; they must still be what was described. */
 static enum err entry_copy(struct writer *w, int fd, int64_t offset, const struct manifest_payload *p, const char *name,
                            struct err_info *info)
@@ -196,18 +249,14 @@ static enum err entry_copy(struct writer *w, int fd, int64_t offset, const struc
 static enum err payload_write(const struct creation *c, struct writer *w, const struct manifest_payload *p,
                               struct err_info *info)
 {
-    size_t i = first_with(c, p->file);
-    const char *name = c->files[i].source;
     char entry[MANIFEST_PAYLOAD_NAME];
-    struct stat st = {0};
     cleanup_fd int fd = -1;
+    int64_t offset = 0;
     manifest_payload_name(p, entry);
     enum err e = writer_entry(w, entry, p->size, info);
-    if (e == ERR_OK && p->encoding == MANIFEST_ZSTD)
-        return entry_copy(w, c->packed_fd, c->sources[i].packed.offset, p, name, info);
     if (e == ERR_OK)
-        e = source_open(name, &fd, &st, info);
-    return e == ERR_OK ? entry_copy(w, fd, 0, p, name, info) : e;
+        e = entry_open(c, p, &fd, &offset, info);
+    return e == ERR_OK ? entry_copy(w, fd, offset, p, c->files[first_with(c, p->file)].source, info) : e;
 }
 
 enum err bundle_create(const json_t *head, const struct bundle_file *files, size_t count, int64_t created_ms,
@@ -219,6 +268,8 @@ enum err bundle_create(const json_t *head, const struct bundle_file *files, size
     enum err e = sources_read(&c, out, info);
     if (e == ERR_OK)
         e = manifest_compose(&c, head, created_ms, &m, info);
+    if (e == ERR_OK)
+        e = blocks_add(&c, &m, info);
     if (e == ERR_OK)
         e = writer_new(out, created_ms, &w, info);
     if (e == ERR_OK)

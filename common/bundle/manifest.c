@@ -193,10 +193,35 @@ static const struct manifest_payload *payload_for(const struct manifest *m, cons
     return NULL;
 }
 
+/* Digests of the entry's blocks: there may be none. */
+static enum err blocks_parse(const json_t *json, struct manifest_payload *entry, struct err_info *info)
+{
+    static const char *const members[] = {"size", "sha256", NULL};
+    json_t *blocks = NULL;
+    if (!json_has(json, "blocks"))
+        return ERR_OK;
+    enum err e = json_get_object(json, "blocks", &blocks, info);
+    if (e != ERR_OK)
+        return e;
+    e = json_only(blocks, members, info);
+    if (e == ERR_OK)
+        e = json_get_i64(blocks, "size", MANIFEST_BLOCK_MIN, MANIFEST_SIZE_MAX, &entry->block_size, info);
+    if (e == ERR_OK)
+        e = json_get_text(blocks, "sha256", MANIFEST_BYTES_MAX, &entry->blocks, info);
+    if (e != ERR_OK)
+        return manifest_inside(info, e, "blocks");
+    size_t len = strlen(entry->blocks);
+    if (entry->block_size >= entry->size || strspn(entry->blocks, DIGITS "abcdef") != len || len % 64 != 0 ||
+        (int64_t)(len / 64) != (entry->size - 1) / entry->block_size + 1)
+        return err_field(info, ERR_INVALID, "blocks",
+                         "there must be 64 hex digits for each block of the entry, which has two at least");
+    return ERR_OK;
+}
+
 static enum err payload_entry_parse(const struct manifest *m, const json_t *json, struct manifest_payload *entry,
                                     struct err_info *info)
 {
-    static const char *const members[] = {"file", "encoding", "size", "sha256", NULL};
+    static const char *const members[] = {"file", "encoding", "size", "sha256", "blocks", NULL};
     const char *encoding = NULL;
     enum err e = json_is_object(json) ? ERR_OK : err_set(info, ERR_INVALID, "an object is expected");
     if (e == ERR_OK)
@@ -211,6 +236,8 @@ static enum err payload_entry_parse(const struct manifest *m, const json_t *json
         e = json_get_i64(json, "size", 0, MANIFEST_SIZE_MAX, &entry->size, info);
     if (e == ERR_OK)
         e = sha256_get(json, "sha256", &entry->sha256, info);
+    if (e == ERR_OK)
+        e = blocks_parse(json, entry, info);
     if (e != ERR_OK)
         return e;
     entry->encoding = text_eq(encoding, "raw") ? MANIFEST_RAW : MANIFEST_ZSTD;

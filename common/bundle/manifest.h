@@ -25,6 +25,7 @@ enum {
     MANIFEST_WORDS_MAX = 64,    /* words of a command, its program among them */
 };
 #define MANIFEST_SIZE_MAX ((int64_t)1 << 40) /* bytes of one file, and of all files together */
+#define MANIFEST_BLOCK_MIN ((int64_t)64 * 1024)
 
 enum manifest_kind { MANIFEST_MODEL, MANIFEST_APP, MANIFEST_AGENT };
 
@@ -45,6 +46,8 @@ struct manifest_payload {
     enum manifest_encoding encoding;
     int64_t size;       /* of the entry's bytes */
     const char *sha256; /* of the entry's bytes; a raw one: equal to `file` */
+    int64_t block_size; /* of all its blocks but the last; MANIFEST_BLOCK_MIN … size - 1 */
+    const char *blocks; /* their digests, 64 hex digits each, with nothing between; NULL: there are none */
 };
 
 struct manifest_tensor {

@@ -256,8 +256,11 @@ static enum err item_read(struct reader *r, const struct manifest *m, size_t ind
                           struct err_info *info)
 {
     const struct manifest_payload *p = &m->payload[index];
-    struct bundle_item item = {
-        .index = index, .payload = p, .file = manifest_payload_file(m, p), .size = tar_size(r->tar)};
+    struct bundle_item item = {.index = index,
+                               .payload = p,
+                               .file = manifest_payload_file(m, p),
+                               .offset = tar_offset(r->tar),
+                               .size = tar_size(r->tar)};
     enum err e = form_of(tar_name(r->tar), p, &item.form, info);
     if (e == ERR_OK)
         e = size_check(&item, tar_name(r->tar), info);

@@ -16,7 +16,7 @@ struct bundle_item {
     const struct manifest_payload *payload;
     const struct manifest_file *file; /* the first that it makes */
     enum bundle_form form;
-    int64_t size; /* of the entry's bytes */
+    int64_t offset, size; /* of the entry's bytes in the archive */
 };
 
 /* What a reading is for. Every function may be NULL; an error ends the reading and is passed on. */

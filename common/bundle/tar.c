@@ -156,6 +156,11 @@ int64_t tar_size(const struct tar *t)
     return t->size;
 }
 
+int64_t tar_offset(const struct tar *t)
+{
+    return archive_filter_bytes(t->archive, -1);
+}
+
 enum err tar_text(struct tar *t, int64_t max, char **ret_text, size_t *ret_len, struct err_info *info)
 {
     if (t->size > max)

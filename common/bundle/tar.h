@@ -19,6 +19,8 @@ struct tar;
 /* The present entry: NULL behind the last one. Valid until the next tar_next. */
 const char *tar_name(const struct tar *t);
 int64_t tar_size(const struct tar *t);
+/* Where its bytes begin, from where tar_open was. Only before the first of them is read. */
+int64_t tar_offset(const struct tar *t);
 
 /* All of a small entry, with a NUL behind it (free() it). */
 [[nodiscard]] enum err tar_text(struct tar *t, int64_t max, char **ret_text, size_t *ret_len, struct err_info *info);

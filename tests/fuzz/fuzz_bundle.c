@@ -131,6 +131,9 @@ static void bundle_take(struct place *place, const uint8_t *manifest, size_t man
         abort();
     if (entries_count(place->top) != 1)
         abort();
+    int64_t wrong = 0;
+    if (bundle_damage(fd, &place->trust, &wrong) != ERR_OK || wrong < -1 || wrong >= (int64_t)(head_len + rest_len))
+        abort();
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

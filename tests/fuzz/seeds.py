@@ -36,6 +36,12 @@ def manifest(files: dict[str, bytes], mode: str = "0444", **members: object) -> 
             "files": listed, "payload": payload, **members}
 
 
+def with_blocks(data: bytes) -> dict:
+    head = manifest({"model.onnx": data}, model={"file": "model.onnx"})
+    head["payload"][0]["blocks"] = {"size": 65536, "sha256": sha(data[:65536]) + sha(data[65536:])}
+    return head
+
+
 def entries(items: list[tuple[str, bytes]], kind: bytes = tarfile.REGTYPE, link: str = "") -> bytes:
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as tar:
@@ -62,6 +68,8 @@ def bundles() -> None:
     for name, archive in variants.items():
         put("bundle", name, raw + b"\0" + archive)
     put("bundle", "plain-tar", entries([("manifest.json", raw), *good]))
+    two_blocks = bytes(65536 + 1)
+    put("bundle", "blocks", json.dumps(with_blocks(two_blocks)).encode() + b"\0" + entries([(f"payload/{sha(two_blocks)}", two_blocks)]))
 
 
 def manifests() -> None:
@@ -77,6 +85,7 @@ def manifests() -> None:
         "payload": [{"file": sha(b"w"), "encoding": "zstd", "size": 10, "sha256": sha(b"z")}]}).encode())
     put("manifest", "selftest", json.dumps(manifest({"m": b"w", "i": b"1", "o": b"2"}, model={"file": "m"},
         selftest={"samples": "i", "outputs": "o", "tolerance": 0.001})).encode())
+    put("manifest", "blocks", json.dumps(with_blocks(bytes(65536 + 1))).encode())
     put("manifest", "future", json.dumps(manifest({"m": b"w"}, model={"file": "m"}, schema=2)).encode())
     put("manifest", "empty", b"{}")
 

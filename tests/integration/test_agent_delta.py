@@ -148,6 +148,32 @@ def test_resuming_whatever_is_there(port, tmp_path):
     assert port.fetch(**members) == {"ok": True} and part.read_bytes() == data
 
 
+def test_damage_costs_a_block(port, store):
+    """What lies before the first wrong block is kept, because the signed manifest in the download says that it is right."""
+    data = (store.folder / "2.0.0.mub").read_bytes()
+    block = 64 * 1024  # the model's has about 80
+    begin = data.index(V2.read_bytes())
+    wrong_at, kept = begin + 50 * block + 7, begin + 50 * block
+    damaged = data[:wrong_at] + bytes([data[wrong_at] ^ 1]) + data[wrong_at + 1:]
+    part = store.folder / "part"
+    members = {"sha256": hashlib.sha256(data).hexdigest(), "size": str(len(data)), "file": str(part), "trust_dir": str(store.keys)}
+    port.answer = serve(damaged)  # on its way
+    assert port.fetch(**members)["code"] == "object_digest_mismatch" and part.stat().st_size == kept
+    port.answer = serve(data)
+    assert port.fetch(**members) == {"ok": True} and port.requests == [None, f"bytes={kept}-"] and part.read_bytes() == data
+    port.requests.clear()
+    part.write_bytes(data[:wrong_at - 3] + bytes(2 * block))  # on the disk, before a power cut
+    assert port.fetch(**members) == {"ok": True} and port.requests == [f"bytes={kept}-"] and part.read_bytes() == data
+    port.requests.clear()
+    part.write_bytes(data[:wrong_at])  # a block that is not whole is no wrong one
+    assert port.fetch(**members) == {"ok": True} and port.requests == [f"bytes={wrong_at}-"] and part.read_bytes() == data
+    part.write_bytes(damaged)
+    port.answer = serve(data)
+    port.requests.clear()
+    assert port.fetch(**{**members, "trust_dir": str(store.folder)})["code"] == "object_digest_mismatch"  # not signed by anybody here
+    assert part.stat().st_size == 0 and port.requests == []
+
+
 def test_no_room_is_said_before_anything_is_sent(port, tmp_path):
     port.answer = serve(b"x")
     answer = port.fetch(sha256="0" * 64, size=str(1 << 40), file=str(tmp_path / "part"))

@@ -10,6 +10,11 @@
 #define B "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
 #define C "cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc"
 
+/* An entry of 131,073 bytes with blocks. */
+#define BLOCKS(size, list)                                                                                             \
+    "{\"file\":\"" A "\",\"encoding\":\"zstd\",\"size\":131073,\"sha256\":\"" C "\",\"blocks\":{\"size\":" size        \
+    ",\"sha256\":\"" list "\"}}"
+
 static const char good[] =
     "{\"schema\":1,\"kind\":\"model\",\"name\":\"digits\",\"version\":\"1.2.3-rc.1+build.7\",\"release_counter\":7,"
     "\"created\":1764000000000,\"notes\":\"first\",\"critical\":[\"payload\",\"requires\"],"
@@ -194,6 +199,18 @@ static const struct bad bad_models[] = {
      ERR_INVALID},
     {"payload/1", "{\"file\":\"" B "\",\"encoding\":\"zstd\",\"size\":7,\"sha256\":\"" A "\"}", "payload[1].sha256",
      ERR_INVALID},
+    {"payload/0", BLOCKS("65536", A B C), "", ERR_OK},
+    {"payload/0", BLOCKS("131072", A B), "", ERR_OK},
+    {"payload/0", BLOCKS("65536", A B), "payload[0].blocks", ERR_INVALID},
+    {"payload/0", BLOCKS("65536", A B C A), "payload[0].blocks", ERR_INVALID},
+    {"payload/0", BLOCKS("65536", A B "C"), "payload[0].blocks", ERR_INVALID},
+    {"payload/0", BLOCKS("131073", A), "payload[0].blocks", ERR_INVALID},
+    {"payload/0", BLOCKS("131072", ""), "payload[0].blocks", ERR_INVALID},
+    {"payload/0", BLOCKS("65535", A B C), "payload[0].blocks.size", ERR_INVALID},
+    {"payload/0", BLOCKS("1099511627777", A B), "payload[0].blocks.size", ERR_INVALID},
+    {"payload/0/blocks", "{\"size\":65536,\"sha256\":\"\",\"more\":1}", "payload[0].blocks.more", ERR_INVALID},
+    {"payload/0/blocks", "[]", "payload[0].blocks", ERR_INVALID},
+    {"payload/0/blocks", "null", "", ERR_OK},
     {"payload/0/encoding", NULL, "payload[0].encoding", ERR_INVALID},
     {"payload/0/from", "\"" C "\"", "payload[0].from", ERR_INVALID},
     {"model", NULL, "model", ERR_INVALID},
