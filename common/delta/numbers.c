@@ -4,9 +4,9 @@
 #include <string.h>
 
 static const struct residual_numbers types[] = {
-    [TENSOR_F32] = NUMBERS_F32, [TENSOR_F16] = NUMBERS_F16, [TENSOR_BF16] = NUMBERS_BF16,
-    [TENSOR_F64] = NUMBERS_F64, [TENSOR_I8] = {8, 0, 0},    [TENSOR_U8] = {9, 0, 0},
-    [TENSOR_I16] = {16, 0, 0},  [TENSOR_I32] = {32, 0, 0},  [TENSOR_I64] = {64, 0, 0},
+    [TENSOR_F32] = NUMBERS_F32,   [TENSOR_F16] = NUMBERS_F16,   [TENSOR_BF16] = NUMBERS_BF16,
+    [TENSOR_F64] = NUMBERS_F64,   [TENSOR_I8] = {.width = 8},   [TENSOR_U8] = {.width = 9},
+    [TENSOR_I16] = {.width = 16}, [TENSOR_I32] = {.width = 32}, [TENSOR_I64] = {.width = 64},
 };
 
 struct residual_numbers numbers_of(enum tensor_type type)

@@ -6,10 +6,10 @@
 
 #include <string.h>
 
-#define NUMBERS_F32 ((struct residual_numbers){32, 23, 127})
-#define NUMBERS_F16 ((struct residual_numbers){16, 10, 15})
-#define NUMBERS_BF16 ((struct residual_numbers){16, 7, 127})
-#define NUMBERS_F64 ((struct residual_numbers){64, 52, 1023})
+#define NUMBERS_F32 ((struct residual_numbers){.width = 32, .mantissa = 23, .bias = 127})
+#define NUMBERS_F16 ((struct residual_numbers){.width = 16, .mantissa = 10, .bias = 15})
+#define NUMBERS_BF16 ((struct residual_numbers){.width = 16, .mantissa = 7, .bias = 127})
+#define NUMBERS_F64 ((struct residual_numbers){.width = 64, .mantissa = 52, .bias = 1023})
 
 struct residual_numbers numbers_of(enum tensor_type type);
 bool numbers_are_floats(enum tensor_type type);

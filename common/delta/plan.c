@@ -2,7 +2,7 @@
 
 #include <math.h>
 
-enum { SHORT_ROW = 8, HAS_ROW_SCALE = 1, HAS_RANK = 2, HAS_RESCALE = 4, FLAGS_ALL = 7 };
+enum { SHORT_ROW = 8, HAS_ROW_SCALE = 1, HAS_RANK = 2, HAS_RESCALE = 4, HAS_BESIDE = 8, FLAGS_ALL = 15 };
 
 static const char *const names[METHOD_COUNT] = {
     [METHOD_SAME] = "same",           [METHOD_LITERAL] = "literal",
@@ -118,7 +118,7 @@ enum err plan_write(struct buf *out, enum method method, const struct plan *plan
         return e;
     const uint8_t head[2] = {(uint8_t)plan->base,
                              (uint8_t)((plan->row_scale ? HAS_ROW_SCALE : 0) | (plan->rank != 0 ? HAS_RANK : 0) |
-                                       (plan->rescaled ? HAS_RESCALE : 0))};
+                                       (plan->rescaled ? HAS_RESCALE : 0) | (plan->beside ? HAS_BESIDE : 0))};
     e = buf_add(out, head, sizeof head);
     if (e == ERR_OK)
         e = base_write(out, plan);
@@ -180,6 +180,8 @@ static bool plan_fits(const struct plan *plan, const struct tensor_pair *pair)
         return false;
     if (plan->rescaled && (!bytes || plan->base != BASE_OLD))
         return false;
+    if (plan->beside && (!floats || plan->rank == 0 || plan->base == BASE_GRID))
+        return false;
     if (plan->base == BASE_GRID)
         return floats && !plan->row_scale;
     if (plan->base == BASE_DECAY)
@@ -213,6 +215,7 @@ enum err plan_read(struct coded *coded, const struct tensor_pair *pair, enum met
     plan.base = (enum base)head[0];
     plan.row_scale = (head[1] & HAS_ROW_SCALE) != 0;
     plan.rescaled = (head[1] & HAS_RESCALE) != 0;
+    plan.beside = (head[1] & HAS_BESIDE) != 0;
     const struct tensor_view view = tensor_view_of(pair);
     e = base_read(coded, &plan, info);
     if (e == ERR_OK && plan.row_scale)

@@ -9,7 +9,9 @@ struct residual_numbers predict_numbers(const struct plan *plan, enum tensor_typ
 {
     if (plan->base == BASE_GRID)
         return (struct residual_numbers){.width = 24};
-    return numbers_of(type);
+    struct residual_numbers numbers = numbers_of(type);
+    numbers.sure = plan->beside;
+    return numbers;
 }
 
 unsigned predict_row_factors(const struct plan *plan)
@@ -45,7 +47,9 @@ ALWAYS_INLINE bool moved_piece(const struct plan *plan, const struct plan_row *r
         return false;
     }
     floats_line(type, row->scale, count, old, update, ret_predicted);
-    if (plan->rank != 0)
+    if (plan->beside)
+        beside_line(numbers_of(type), plan, row->scale, count, old, update, ret_predicted, ret_hint);
+    else if (plan->rank != 0)
         push_line(plan, count, update, ret_hint);
     return plan->rank != 0;
 }

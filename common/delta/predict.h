@@ -28,8 +28,9 @@ struct plan {
     uint32_t decay_steps;
     bool row_scale; /* each row was multiplied by 1 + q * 2^scale_exponent */
     int scale_exponent;
-    unsigned rank;                   /* of the update that is added */
-    float typical;                   /* magnitude of that update: what the hint is relative to */
+    unsigned rank; /* of the update that is added */
+    bool beside;   /* it tells floats nearly exactly: hints say on which side of them the exact value is */
+    float typical; /* what hints are relative to: size of that update, or beside: of what it leaves */
     int exponents[PREDICT_RANK_MAX]; /* of each component */
     const float *across;             /* rank rows of `cols` integers */
 };

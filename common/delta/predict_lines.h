@@ -130,6 +130,30 @@ ALWAYS_INLINE void push_line(const struct plan *plan, size_t count, const double
     bytes_store(hint, count, ret_hint);
 }
 
+/* On which side of the prediction the exact value lies, in 1/16 of the distance between two numbers there, and how
+ * large what the update leaves is beside that distance: under an eighth of it, a half, two, or more. */
+ALWAYS_INLINE void beside_line(struct residual_numbers numbers, const struct plan *plan, double scale, size_t count,
+                               const int64_t *restrict old, const double *restrict update,
+                               const int64_t *restrict predicted, uint8_t *restrict ret_hint)
+{
+    /* exponents of doubles: those of which 1 / distance is a double, too */
+    const int64_t least = numbers.bias < 960 ? 1024 - numbers.bias : 64;
+    const double typical = (double)plan->typical, high = 15.0 / 16;
+    int32_t hint[LINES_PIECE];
+    for (size_t j = 0; j < count; j++) {
+        const double exact = numbers_value(numbers, old[j]) * scale + update[j];
+        const double near = numbers_value(numbers, predicted[j]);
+        const int64_t exponent = (int64_t)(numbers_bits(near) >> 52 & 2047);
+        const int64_t used = exponent > least ? exponent : least;
+        const double per_distance = numbers_double((uint64_t)(2046 + numbers.mantissa - used) << 52);
+        const double side = (exact - near) * per_distance + 0.5, above = side > 0 ? side : 0;
+        const double left = typical * per_distance;
+        const int32_t class = (left > 0.125) + (left > 0.5) + (left > 2);
+        hint[j] = (int32_t)((above < high ? above : high) * 16) * 4 + class;
+    }
+    bytes_store(hint, count, ret_hint);
+}
+
 /* What small integers would exactly be. */
 ALWAYS_INLINE void integers_move(double ratio, double offset, size_t count, const int64_t *restrict old,
                                  const double *restrict update, double *restrict ret_exact)

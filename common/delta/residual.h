@@ -17,6 +17,7 @@ struct residual_numbers {
     unsigned width;    /* bits of the type */
     unsigned mantissa; /* floats: bits behind the exponent; 0 for integers */
     int bias;          /* floats: of the exponent */
+    bool sure;         /* floats: hints say nearly all of how far off they are, as they do of integers */
 };
 
 /* One row of a tensor, or a piece of it. */

@@ -148,6 +148,8 @@ ALWAYS_INLINE void wide_element_code(struct residual *r, struct lane *lane, bool
 ALWAYS_INLINE struct counter *zero_of(const struct residual *r, const struct batch *batch, size_t j, unsigned class,
                                       int scale)
 {
+    if (r->numbers.sure && batch->hint != NULL) /* rather the hint than what was before */
+        return &r->model->counters.zero[((unsigned)(scale < 15 ? scale : 15) * 16 + class) * 64 + batch->hint[j]];
     const unsigned before = j > 0 ? batch->some[j - 1] & 1 : (unsigned)r->row.sign;
     const unsigned row_class = r->model->often_class[r->row.often >> 8] / 2;
     return &r->model->counters.zero[((before * 8 + row_class) * 16 + class) * 64 + (unsigned)(scale < 63 ? scale : 63)];

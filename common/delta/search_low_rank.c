@@ -12,6 +12,10 @@
 #define LENGTH(array) (sizeof(array) / sizeof(array)[0])
 
 enum { SIDE_MIN = 8, RANK_FAST = 40, FACTOR_MAX = 1 << 23, ELEMENTS_MAX = 1 << 28 };
+/* An update that leaves no more than this of floats tells them nearly exactly. Then finer factors pay, because the hint
+ * says which way they are rounded. */
+#define BESIDE_ULPS 4.0
+#define BESIDE_FINER 0.5
 
 /* What is left of a tensor after the best plan so far, row by row. */
 struct rest {
@@ -121,6 +125,15 @@ struct balance {
     double ulp;              /* a typical one */
 };
 
+/* What the strongest components leave of the squares of all differences. */
+static double energy_left(const struct low_rank *found, unsigned rank)
+{
+    double left = found->energy;
+    for (unsigned r = 0; r < rank; r++)
+        left -= found->singular[r] * found->singular[r];
+    return left > 0 ? left : 0;
+}
+
 static double log2_of(double x)
 {
     return logistic_ln(x) * 1.44269504088896340736;
@@ -180,19 +193,26 @@ static int exponent_fit(int exponent, double largest)
     return exponent;
 }
 
+/* Standard deviation per element of what an update leaves, with the error of its factors. */
+static double rest_of(const struct balance *balance, const struct low_rank *found, unsigned rank, double error)
+{
+    const double left = energy_left(found, rank);
+    return sqrt(left / balance->live + error * error);
+}
+
 /* Factors as integers. error: standard deviation per element that they may bring in. */
 static enum err factors_make(const struct search *search, const struct balance *balance, const struct low_rank *found,
-                             unsigned rank, double error, struct candidate *candidate)
+                             unsigned rank, double error, bool beside, struct candidate *candidate)
 {
     const uint64_t rows = search->data->view.rows, cols = search->data->view.cols;
     const struct candidate *best = &search->best;
     const unsigned scaled = best->plan.row_scale, count = scaled + rank;
     candidate->plan = best->plan;
     candidate->plan.rank = rank;
-    double energy = 0;
-    for (unsigned r = 0; r < rank; r++)
-        energy += found->singular[r] * found->singular[r];
-    candidate->plan.typical = (float)fmin(1e29, fmax(1e-29, sqrt(energy / (balance->rows * balance->cols))));
+    const double energy = found->energy - energy_left(found, rank);
+    const double update = sqrt(energy / (balance->rows * balance->cols));
+    candidate->plan.beside = beside;
+    candidate->plan.typical = (float)fmin(1e29, fmax(1e-29, beside ? rest_of(balance, found, rank, error) : update));
     candidate->across = calloc(rank * cols, sizeof(float));
     candidate->down = calloc(rows * count, sizeof(int32_t));
     candidate->plan.across = candidate->across;
@@ -219,20 +239,28 @@ static enum err factors_make(const struct search *search, const struct balance *
     return ERR_OK;
 }
 
-static enum err rank_offer(struct search *search, const struct balance *balance, const struct low_rank *found,
-                           const struct candidate *base, unsigned rank, double finer)
+static enum err factors_offer(struct search *search, const struct balance *balance, const struct low_rank *found,
+                              const struct candidate *base, unsigned rank, double error, bool beside)
 {
-    double left = found->energy;
-    for (unsigned r = 0; r < rank; r++)
-        left -= found->singular[r] * found->singular[r];
     struct search on_base = *search;
     on_base.best = *base;
     struct candidate candidate = {};
-    const double error = error_of(balance, rank, left > 0 ? left : 0);
-    enum err e = factors_make(&on_base, balance, found, rank, error * finer, &candidate);
+    enum err e = factors_make(&on_base, balance, found, rank, error, beside, &candidate);
     if (e == ERR_OK)
         return search_offer(search, &candidate);
     candidate_free(&candidate);
+    return e;
+}
+
+static enum err rank_offer(struct search *search, const struct balance *balance, const struct low_rank *found,
+                           const struct candidate *base, unsigned rank, double finer)
+{
+    const double error = finer * error_of(balance, rank, energy_left(found, rank));
+    const bool exact = numbers_are_floats(search->data->view.type) && base->plan.base != BASE_GRID &&
+                       rest_of(balance, found, rank, error) < BESIDE_ULPS * balance->ulp;
+    enum err e = factors_offer(search, balance, found, base, rank, error, false);
+    if (e == ERR_OK && exact)
+        e = factors_offer(search, balance, found, base, rank, error * BESIDE_FINER, true);
     return e;
 }
 

@@ -81,12 +81,24 @@ static void plain_integer(enum tensor_type type, double exact, const double limi
                 (fabs(nearest) >= limits[1]) + (fabs(nearest) >= limits[2]);
 }
 
+static int plain_beside(const struct plan *plan, enum tensor_type type, double exact, int64_t predicted)
+{
+    const struct residual_numbers numbers = numbers_of(type);
+    const double near = plain_value(type, predicted);
+    const int least = type == TENSOR_F64 ? 64 - 1023 : 1 - numbers.bias;
+    const int exponent = near == 0 || ilogb(near) < least ? least : ilogb(near);
+    const double distance = ldexp(1, exponent - (int)numbers.mantissa);
+    const double side = ((exact - near) / distance + 0.5) * 16, left = (double)plan->typical / distance;
+    return (side > 0 ? side < 15 ? (int)side : 15 : 0) * 4 + (left > 0.125) + (left > 0.5) + (left > 2);
+}
+
 /* Returns the hint, -1 for none. */
 static int plain_line(const struct plan *plan, const struct plan_row *row, enum tensor_type type, size_t cols,
                       size_t column, int64_t old, int64_t *ret_predicted)
 {
     const struct residual_numbers numbers = numbers_of(type);
     const double update = plain_update(plan, row, cols, column);
+    double exact = update;
     int hint = -1;
     *ret_predicted = plan->base == BASE_NOTHING || plan->base == BASE_GRID ? 0 : old;
     if (plan->base == BASE_GRID && plan->rank != 0) {
@@ -96,7 +108,7 @@ static int plain_line(const struct plan *plan, const struct plan_row *row, enum 
         const int below = numbers.bias + 2 - (int)(magnitude >> numbers.mantissa);
         hint = below < 0 ? 0 : below > RESIDUAL_HINT_MAX ? RESIDUAL_HINT_MAX : below;
     } else if (plan->base != BASE_NOTHING && (type == TENSOR_I8 || type == TENSOR_U8)) {
-        const double exact = plain_sum((double)old, row->ratio, plan->offset) + update;
+        exact = plain_sum((double)old, row->ratio, plan->offset) + update;
         plain_integer(type, exact, (const double[]){8, 32, 127}, ret_predicted, &hint);
     } else if (plan->base != BASE_NOTHING && numbers.mantissa != 0 && !plain_special(numbers, old)) {
         float decayed = (float)plain_value(TENSOR_F32, type == TENSOR_F32 ? old : 0);
@@ -104,10 +116,13 @@ static int plain_line(const struct plan *plan, const struct plan_row *row, enum 
             decayed *= plan->decay;
         if (plan->base == BASE_DECAY)
             *ret_predicted = plain_round(TENSOR_F32, (double)decayed);
+        exact = plain_sum(plain_value(type, *ret_predicted), row->scale, update);
         if (plan->row_scale || plan->rank != 0)
-            *ret_predicted = plain_round(type, plain_sum(plain_value(type, *ret_predicted), row->scale, update));
+            *ret_predicted = plain_round(type, exact);
     }
-    if (plan->base != BASE_GRID && plan->rank != 0 && numbers.mantissa != 0) {
+    if (plan->beside)
+        hint = plain_beside(plan, type, exact, *ret_predicted);
+    else if (plan->base != BASE_GRID && plan->rank != 0 && numbers.mantissa != 0) {
         const double push = update * (14 / (double)plan->typical);
         hint = 32 + (push < -31 ? -31 : push > 31 ? 31 : (int)push);
     }
@@ -268,6 +283,7 @@ static void plan_fill(struct lines *l)
     plan->scale_exponent = -20;
     if ((floats || bytes) && plan->base != BASE_NOTHING && (some & 64) != 0)
         plan->rank = 1 + (unsigned)(some >> 32) % ((some & 128) != 0 ? 20 : PREDICT_RANK_MAX);
+    plan->beside = floats && plan->rank != 0 && plan->base != BASE_GRID && (some >> 40 & 1) != 0;
 }
 
 /* Everything at random: updates from nothing to far outside the type's range, and many of them whole or half. */

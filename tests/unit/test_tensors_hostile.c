@@ -90,7 +90,7 @@ static void test_noise(void **state)
         kit.delta.data[2] = (char)(left >> 14 & 0x7f);
         kit.delta.data[3] = (char)(i % 16);
         kit.delta.data[4] = (char)(i / 16 % 5);
-        kit.delta.data[5] = (char)(i / 80 % 10);
+        kit.delta.data[5] = (char)(i / 80 % 18);
         decode_any(&kit, i % 8 == 0 ? DELTA_BEST : DELTA_FAST);
     }
     kit_free(&kit);

@@ -47,6 +47,35 @@ static void test_low_rank(void **state)
     check(&kit, 0, "low rank", 0.12);
 }
 
+/* Where the update tells every number but for its rounding, the side of the exact value does the rest. */
+static void test_merged_adapter(void **state)
+{
+    (void)state;
+    enum { SIDE = 384, RANK = 4 };
+    uint64_t seed = 11;
+    float *old = calloc((size_t)SIDE * SIDE, sizeof *old), *new = calloc((size_t)SIDE * SIDE, sizeof *new);
+    float down[SIDE][RANK], across[RANK][SIDE];
+    assert_non_null(old);
+    assert_non_null(new);
+    for (int i = 0; i < SIDE * RANK; i++) {
+        down[i / RANK][i % RANK] = (float)(0.01 * kit_normal(&seed));
+        across[i % RANK][i / RANK] = (float)(0.3 * kit_normal(&seed));
+    }
+    for (int i = 0; i < SIDE * SIDE; i++) {
+        float update = 0;
+        for (int r = 0; r < RANK; r++)
+            update += down[i / SIDE][r] * across[r][i % SIDE];
+        old[i] = (float)(0.05 * kit_normal(&seed));
+        new[i] = old[i] + update;
+    }
+    struct kit kit;
+    kit_init(&kit);
+    kit_add(&kit, TENSOR_F32, SIDE, SIDE, old, new);
+    check(&kit, 0, "low rank", 0.0715);
+    free(old);
+    free(new);
+}
+
 static void test_grid(void **state)
 {
     (void)state;
@@ -143,9 +172,9 @@ static void test_same(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_low_rank), cmocka_unit_test(test_grid),   cmocka_unit_test(test_weight_decay),
-        cmocka_unit_test(test_rescaled), cmocka_unit_test(test_packed), cmocka_unit_test(test_literal),
-        cmocka_unit_test(test_same),
+        cmocka_unit_test(test_low_rank),     cmocka_unit_test(test_merged_adapter), cmocka_unit_test(test_grid),
+        cmocka_unit_test(test_weight_decay), cmocka_unit_test(test_rescaled),       cmocka_unit_test(test_packed),
+        cmocka_unit_test(test_literal),      cmocka_unit_test(test_same),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
