@@ -224,7 +224,8 @@ static size_t self_offer(struct parse *p, size_t i, size_t at, size_t max)
 {
     size_t most = again_offer(p, i, at, max);
     most = most < BIN_CHAINS_MIN ? BIN_CHAINS_MIN - 1 : most;
-    most = chain_offer(p, i, at, max, p->t->chains, most);
+    if (p->least < BIN_CHAINS_LONG)
+        most = chain_offer(p, i, at, max, p->t->chains, most);
     return chain_offer(p, i, at, max, p->t->chains_long, most);
 }
 
