@@ -113,7 +113,8 @@ def test_what_a_server_asks_for(port, tmp_path, status, headers, code, wait):
 
 
 def test_a_limit_is_kept(port, tmp_path):
-    data = os.urandom(5 * MIB)
+    """libcurl may be ahead of the limit by a second or two where the machine is busy: what is fetched takes longer than that."""
+    data = os.urandom(10 * MIB)
     port.answer = serve(data)
     members = {"sha256": hashlib.sha256(data).hexdigest(), "size": str(len(data))}
     begin = time.monotonic()
@@ -122,7 +123,7 @@ def test_a_limit_is_kept(port, tmp_path):
     begin = time.monotonic()
     assert port.fetch(**members, file=str(tmp_path / "limited"), bytes_s=str(MIB)) == {"ok": True}
     limited = time.monotonic() - begin
-    assert free < 2 and 3.5 <= limited < 12, (free, limited)
+    assert free < 2 and 7 <= limited < 24, (free, limited)
     assert (tmp_path / "limited").read_bytes() == data
 
 
