@@ -191,7 +191,9 @@ static enum err blocks_add(const struct creation *c, struct manifest **manifest,
     struct manifest *m = *manifest;
     int64_t room = (int64_t)(MANIFEST_BYTES_MAX - m->raw_len) / BLOCK_TEXT;
     int64_t size = blocks_size(m->payload, m->payload_count, room < BLOCKS_MAX ? room : BLOCKS_MAX);
-    for (size_t i = 0; size > 0 && i < m->payload_count; i++) {
+    if (size == 0)
+        return ERR_OK;
+    for (size_t i = 0; i < m->payload_count; i++) {
         const struct manifest_payload *p = &m->payload[i];
         cleanup_fd int fd = -1;
         int64_t offset = 0;

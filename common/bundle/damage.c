@@ -40,7 +40,7 @@ enum err bundle_damage(int fd, const struct trust *trust, int64_t *ret_offset)
 {
     struct stat st;
     struct search s = {.fd = fd, .found = -1};
-    const struct bundle_sink sink = {.user = &s, .deltas = true, .begin = entry_check};
+    const struct bundle_sink sink = {.user = &s, .unread = true, .deltas = true, .begin = entry_check};
     cleanup_manifest struct manifest *m = NULL;
     if (lseek(fd, 0, SEEK_SET) != 0 || fstat(fd, &st) != 0)
         return ERR_IO;

@@ -2,6 +2,7 @@
 
 #include "common/base/cleanup.h"
 #include "common/base/text.h"
+#include "common/bundle/blocks.h"
 #include "common/bundle/manifest_parts.h"
 #include "common/wire/profile.h"
 
@@ -211,8 +212,8 @@ static enum err blocks_parse(const json_t *json, struct manifest_payload *entry,
     if (e != ERR_OK)
         return manifest_inside(info, e, "blocks");
     size_t len = strlen(entry->blocks);
-    if (entry->block_size >= entry->size || strspn(entry->blocks, DIGITS "abcdef") != len || len % 64 != 0 ||
-        (int64_t)(len / 64) != (entry->size - 1) / entry->block_size + 1)
+    if (entry->block_size >= entry->size || strspn(entry->blocks, DIGITS "abcdef") != len || len % BLOCK_HEX != 0 ||
+        (int64_t)(len / BLOCK_HEX) != blocks_count(entry))
         return err_field(info, ERR_INVALID, "blocks",
                          "there must be 64 hex digits for each block of the entry, which has two at least");
     return ERR_OK;

@@ -271,7 +271,7 @@ static enum err item_read(struct reader *r, const struct manifest *m, size_t ind
     }
     if (e == ERR_OK && sink->begin != NULL)
         e = sink->begin(sink->user, &item, info);
-    if (e == ERR_OK)
+    if (e == ERR_OK && !sink->unread)
         e = item_bytes(r, &item, sink, info);
     if (e == ERR_OK && sink->end != NULL)
         e = sink->end(sink->user, &item, info);

@@ -22,6 +22,7 @@ struct bundle_item {
 /* What a reading is for. Every function may be NULL; an error ends the reading and is passed on. */
 struct bundle_sink {
     void *user;
+    bool unread; /* the bytes of entries are passed over: nothing is checked but where they are, and how large */
     bool deltas; /* entries `same/` and `delta/` are welcome; else ERR_CONFLICT `bundle_is_delta` */
     /* The manifest and the signatures that count: of trusted keys, or all of them when nothing is trusted. */
     enum err (*head)(void *user, const struct manifest *manifest, const struct bundle_signature *signatures,

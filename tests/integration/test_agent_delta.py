@@ -175,6 +175,26 @@ def test_damage_costs_a_block(port, store):
     assert part.stat().st_size == 0 and port.requests == []
 
 
+def test_block_lists_that_lie_do_no_harm(port, store):
+    """Signed or not, a list decides only what is asked for again: the digest of the whole says what is right."""
+    out, part = store.folder / "lies.mub", store.folder / "part"
+    run([BUILD / "musterctl", "bundle", "create", "--slot", "digits", "--version", "3.0.0", "--counter", "3", "--model", V2,
+         "--input", "input:float32:1,1,16,16", "--out", out])
+    unsigned = out.read_bytes()
+    third = hashlib.sha256(V2.read_bytes()[2 * 65536:3 * 65536]).hexdigest().encode()
+    assert unsigned.count(third) == 1
+    out.write_bytes(unsigned.replace(third, b"0" * 64))
+    run([BUILD / "musterctl", "bundle", "sign", out, "--key", store.folder / "one.key"])
+    data = out.read_bytes()
+    members = {"sha256": hashlib.sha256(data).hexdigest(), "size": str(len(data)), "file": str(part), "trust_dir": str(store.keys)}
+    port.answer = serve(data)
+    assert port.fetch(**members) == {"ok": True} and part.read_bytes() == data
+    part.write_bytes(data[:len(data) // 2])
+    port.requests.clear()
+    assert port.fetch(**members) == {"ok": True} and part.read_bytes() == data
+    assert port.requests == [f"bytes={data.index(V2.read_bytes()) + 2 * 65536}-"]
+
+
 def test_no_room_is_said_before_anything_is_sent(port, tmp_path):
     port.answer = serve(b"x")
     answer = port.fetch(sha256="0" * 64, size=str(1 << 40), file=str(tmp_path / "part"))
